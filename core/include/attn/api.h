@@ -1,0 +1,1 @@
+#define ATTN_API __attribute__((visibility("default")))

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* attn/attn.h - the host API of libattn, whole.
+ *
+ * For engine authors: load a configuration (config.h), open the registry
+ * (registry.h), describe a layer (select.h), and run it (session.h) on
+ * batches (batch.h). doc/engine.md walks through it. */
+#ifndef ATTN_ATTN_H
+#define ATTN_ATTN_H
+
+#include <attn/base.h>
+#include <attn/batch.h>
+#include <attn/call.h>
+#include <attn/config.h>
+#include <attn/executor.h>
+#include <attn/plugin.h>
+#include <attn/registry.h>
+#include <attn/select.h>
+#include <attn/session.h>
+
+#endif /* ATTN_ATTN_H */
