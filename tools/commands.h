@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* commands.h - every command of attnctl. */
+#ifndef COMMANDS_H
+#define COMMANDS_H
+
+#include "cli.h"
+
+extern const cli_command cmd_list;
+extern const cli_command cmd_inspect;
+extern const cli_command cmd_config;
+extern const cli_command cmd_help;
+
+/* By name, NULL when there is none. */
+const cli_command *cli_command_find(const char *name);
+/* Says so with the nearest name; CLI_USAGE. */
+int cli_command_unknown(const char *name);
+
+#endif /* COMMANDS_H */

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "host.h"
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const char *
+host_build_config(char *path, size_t size)
+{
+    char exe[PATH_MAX];
+    const ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    if (n <= 0)
+        return NULL;
+    exe[n] = 0;
+    char *slash = strrchr(exe, '/');
+    *slash = 0;
+    slash = strrchr(exe, '/');
+    if (slash && !strcmp(slash, "/.libs"))
+        *slash = 0;
+    const int used = snprintf(path, size, "%s/attn.ini", exe);
+    if (used < 0 || (size_t)used >= size || access(path, R_OK))
+        return NULL;
+    return path;
+}
+
+int
+host_config(const cli_args *args, attn_config **config)
+{
+    char build[PATH_MAX];
+    attn_error err = CLI_ERROR_INIT;
+    const char *path = cli_get(args, "config");
+    const char *env = getenv("ATTN_CONFIG");
+    if (!path && !(env && env[0]))
+        path = host_build_config(build, sizeof build);
+    if (attn_config_load(path, config, &err))
+        return cli_fail_error(&err);
+    for (size_t i = 0; i < attn_config_num_warnings(*config); i++)
+        cli_warn("%s", attn_config_warning(*config, i));
+    return CLI_OK;
+}
+
+/* --option KEY=VALUE, as many as there are; the strings are copies in the
+ * same block. */
+static int
+collect_options(const cli_args *args, host *h)
+{
+    const size_t n = cli_count(args, "option");
+    size_t bytes = 0;
+    if (n == 0)
+        return CLI_OK;
+    for (size_t i = 0; i < n; i++)
+        bytes += strlen(cli_nth(args, "option", i)) + 1;
+    h->options = malloc((n + 1) * sizeof *h->options + bytes);
+    if (!h->options)
+        return cli_fail(CLI_INTERNAL, "out of memory");
+    char *copy = (char *)(h->options + n + 1);
+    for (size_t i = 0; i < n; i++) {
+        strcpy(copy, cli_nth(args, "option", i));
+        const size_t size = strlen(copy) + 1;
+        char *equal = strchr(copy, '=');
+        if (!equal || equal == copy)
+            return cli_fail(CLI_USAGE, "--option: '%s' is no KEY=VALUE", copy);
+        *equal = 0;
+        h->options[i] = (attn_key_value){copy, equal + 1};
+        copy += size;
+    }
+    h->options[n] = (attn_key_value){NULL, NULL};
+    return CLI_OK;
+}
+
+int
+host_open(const cli_args *args, const char *library, const char *backend,
+          uint32_t threads, host *h)
+{
+    attn_error err = CLI_ERROR_INIT;
+    *h = (host){0};
+    int rc = host_config(args, &h->config);
+    if (rc == CLI_OK)
+        rc = collect_options(args, h);
+    if (rc == CLI_OK && h->options && !library && !backend)
+        rc = cli_fail(CLI_USAGE, "--option needs the backend it is for");
+    if (rc == CLI_OK && threads &&
+        attn_executor_create(threads, &h->executor, &err))
+        rc = cli_fail_error(&err);
+    const attn_registry_params params = {
+        .struct_size = sizeof params,
+        .config = h->config,
+        .executor = h->executor,
+        .only_library = library,
+        .options = h->options,
+        .option_backend = library ? NULL : backend,
+    };
+    if (rc == CLI_OK && attn_registry_open(&params, &h->registry, &err))
+        rc = cli_fail_error(&err);
+    if (rc != CLI_OK)
+        host_close(h);
+    return rc;
+}
+
+void
+host_close(host *h)
+{
+    if (h->registry)
+        attn_registry_close(h->registry);
+    if (h->executor)
+        attn_executor_destroy(h->executor);
+    if (h->config)
+        attn_config_free(h->config);
+    free(h->options);
+    *h = (host){0};
+}
+
+static const char *
+entry_name(size_t index, void *arg)
+{
+    return attn_registry_at(arg, index)->name;
+}
+
+int
+host_backend(const host *h, const char *name, const attn_entry **entry)
+{
+    const size_t n = attn_registry_count(h->registry);
+    *entry = attn_registry_find(h->registry, name);
+    if (*entry)
+        return CLI_OK;
+    for (size_t i = 0; i < n; i++) {
+        const attn_entry *e = attn_registry_at(h->registry, i);
+        if (strcmp(e->name, name))
+            continue;
+        return cli_fail(e->state == ATTN_STATE_SKIPPED ? CLI_SKIPPED
+                        : e->state == ATTN_STATE_REFUSED ||
+                                e->state == ATTN_STATE_QUARANTINED
+                            ? CLI_FAILED
+                            : CLI_UNUSABLE,
+                        "backend %s is %s: %s", name, attn_state_str(e->state),
+                        e->reason);
+    }
+    const char *near = cli_nearest(name, entry_name, h->registry, n);
+    if (near)
+        return cli_fail(CLI_UNUSABLE, "no backend %s; did you mean %s?", name,
+                        near);
+    return cli_fail(CLI_UNUSABLE, "no backend %s; see attnctl list", name);
+}
+
+int
+host_is_file(const char *word)
+{
+    const size_t n = strlen(word);
+    return strchr(word, '/') || (n > 3 && !strcmp(word + n - 3, ".so"));
+}

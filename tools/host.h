@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* host.h - configuration and registry of one run of attnctl. */
+#ifndef HOST_H
+#define HOST_H
+
+#include "cli.h"
+
+typedef struct host {
+    attn_config *config;
+    attn_registry *registry;
+    attn_executor *executor; /* NULL: the registry's own */
+    attn_key_value *options; /* from --option; ends with a NULL key */
+} host;
+
+/* Loads the configuration of --config, else $ATTN_CONFIG, else in a build
+ * tree its attn.ini, else the installed one; warnings go to stderr. An exit
+ * code; the caller frees *config. */
+int host_config(const cli_args *args, attn_config **config);
+
+/* Configuration and registry. library: NULL, or the one file to load.
+ * --option values go to the library, or to the plugin of `backend` (may be
+ * NULL when there are none). threads 0: as many as there are. On failure
+ * nothing is left open. */
+int host_open(const cli_args *args, const char *library, const char *backend,
+              uint32_t threads, host *h);
+void host_close(host *h);
+
+/* The ready entry of that name, else what is wrong with it. CLI_OK, or
+ * CLI_UNUSABLE, CLI_SKIPPED, CLI_FAILED (refused) after the message. */
+int host_backend(const host *h, const char *name, const attn_entry **entry);
+
+/* A word that names a file rather than a backend: it has a slash or ends in
+ * ".so". */
+int host_is_file(const char *word);
+
+/* The path of the build tree's attn.ini, when this program runs in one. */
+const char *host_build_config(char *path, size_t size);
+
+#endif /* HOST_H */
