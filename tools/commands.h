@@ -8,6 +8,12 @@
 extern const cli_command cmd_list;
 extern const cli_command cmd_inspect;
 extern const cli_command cmd_config;
+extern const cli_command cmd_explain;
+extern const cli_command cmd_test;
+extern const cli_command cmd_bench;
+extern const cli_command cmd_replay;
+extern const cli_command cmd_doctor;
+extern const cli_command cmd_rescan;
 extern const cli_command cmd_help;
 
 /* By name, NULL when there is none. */

@@ -41,32 +41,35 @@ host_config(const cli_args *args, attn_config **config)
     return CLI_OK;
 }
 
-/* --option KEY=VALUE, as many as there are; the strings are copies in the
- * same block. */
-static int
-collect_options(const cli_args *args, host *h)
+int
+host_options(const cli_args *args, attn_key_value **options)
 {
     const size_t n = cli_count(args, "option");
     size_t bytes = 0;
+    *options = NULL;
     if (n == 0)
         return CLI_OK;
     for (size_t i = 0; i < n; i++)
         bytes += strlen(cli_nth(args, "option", i)) + 1;
-    h->options = malloc((n + 1) * sizeof *h->options + bytes);
-    if (!h->options)
+    attn_key_value *list = malloc((n + 1) * sizeof *list + bytes);
+    if (!list)
         return cli_fail(CLI_INTERNAL, "out of memory");
-    char *copy = (char *)(h->options + n + 1);
+    char *copy = (char *)(list + n + 1);
     for (size_t i = 0; i < n; i++) {
         strcpy(copy, cli_nth(args, "option", i));
         const size_t size = strlen(copy) + 1;
         char *equal = strchr(copy, '=');
-        if (!equal || equal == copy)
-            return cli_fail(CLI_USAGE, "--option: '%s' is no KEY=VALUE", copy);
+        if (!equal || equal == copy) {
+            free(list);
+            return cli_fail(CLI_USAGE, "--option: '%s' is no KEY=VALUE",
+                            cli_nth(args, "option", i));
+        }
         *equal = 0;
-        h->options[i] = (attn_key_value){copy, equal + 1};
+        list[i] = (attn_key_value){copy, equal + 1};
         copy += size;
     }
-    h->options[n] = (attn_key_value){NULL, NULL};
+    list[n] = (attn_key_value){NULL, NULL};
+    *options = list;
     return CLI_OK;
 }
 
@@ -78,7 +81,7 @@ host_open(const cli_args *args, const char *library, const char *backend,
     *h = (host){0};
     int rc = host_config(args, &h->config);
     if (rc == CLI_OK)
-        rc = collect_options(args, h);
+        rc = host_options(args, &h->options);
     if (rc == CLI_OK && h->options && !library && !backend)
         rc = cli_fail(CLI_USAGE, "--option needs the backend it is for");
     if (rc == CLI_OK && threads &&

@@ -17,6 +17,10 @@ typedef struct host {
  * code; the caller frees *config. */
 int host_config(const cli_args *args, attn_config **config);
 
+/* The values of --option, ending with a NULL key; *options is NULL when there
+ * are none. One block that the caller frees. */
+int host_options(const cli_args *args, attn_key_value **options);
+
 /* Configuration and registry. library: NULL, or the one file to load.
  * --option values go to the library, or to the plugin of `backend` (may be
  * NULL when there are none). threads 0: as many as there are. On failure

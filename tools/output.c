@@ -123,10 +123,16 @@ static void
 write_extra(const out_writer *out)
 {
     const char *key;
-    json_t *value;
+    json_t *value, *part;
+    size_t i;
     char text[1024];
     json_object_foreach(out->extra, key, value)
     {
+        json_array_foreach(value, i, part) if (json_is_string(part))
+        {
+            out_scalar(part, 0, text, sizeof text);
+            printf("%s: %s\n", key, text);
+        }
         if (json_is_object(value) || json_is_array(value))
             continue;
         out_scalar(value, 0, text, sizeof text);

@@ -15,6 +15,7 @@
 
 #define OUT_RIGHT 1u   /* numbers: aligned to the right */
 #define OUT_MACHINE 2u /* in CSV only, not in the table */
+#define OUT_BELOW 4u   /* where not null, on a line of its own below the row */
 
 typedef struct out_column {
     const char *path;  /* "forward_us.p50"; in CSV also the heading */
@@ -50,8 +51,8 @@ int out_open(out_writer *out, const cli_args *args, const out_column *columns,
 /* Takes the reference. A value that is an array of strings continues on lines
  * of its own in the table and is joined by "; " in CSV. */
 void out_row(out_writer *out, json_t *row);
-/* A key of the whole; a string, number or boolean is also shown as
- * "key: value" after the table. Takes the reference. */
+/* A key of the whole; a string, number, boolean or each string of a list is
+ * also shown as "key: value" after the table. Takes the reference. */
 void out_set(out_writer *out, const char *key, json_t *value);
 /* Writes what is left. Returns code, or CLI_INTERNAL when stdout fails. */
 int out_close(out_writer *out, int code);

@@ -116,7 +116,7 @@ title(const out_column *column)
 static int
 shown(const out_column *column)
 {
-    return !(column->flags & OUT_MACHINE);
+    return !(column->flags & (OUT_MACHINE | OUT_BELOW));
 }
 
 /* Letters on screen: bytes that do not continue one. */
@@ -164,6 +164,19 @@ out_table_head(const out_writer *out, const size_t *widths)
     put_line(out, cells, widths);
 }
 
+static void
+put_below(const out_writer *out, json_t *row)
+{
+    char text[TEXT];
+    for (size_t c = 0; c < out->num_columns; c++) {
+        json_t *v = out_path(row, out->columns[c].path);
+        if (!(out->columns[c].flags & OUT_BELOW) || !v || json_is_null(v))
+            continue;
+        out_scalar(v, 0, text, sizeof text);
+        printf("  %s: %s\n", title(&out->columns[c]), text);
+    }
+}
+
 void
 out_table_row(const out_writer *out, json_t *row, const size_t *widths)
 {
@@ -174,9 +187,10 @@ out_table_row(const out_writer *out, json_t *row, const size_t *widths)
             any |= cell(&out->columns[c], row, line, cells[c], TEXT) &&
                    shown(&out->columns[c]);
         if (!any)
-            return;
+            break;
         put_line(out, cells, widths);
     }
+    put_below(out, row);
 }
 
 static size_t

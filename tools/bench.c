@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bench.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int
+measure(bench_roofs *roofs, uint32_t threads, attn_roof *roof)
+{
+    attn_error err = CLI_ERROR_INIT;
+    for (size_t i = 0; i < roofs->count; i++)
+        if (roofs->measured[i].num_threads == threads) {
+            *roof = roofs->measured[i];
+            return CLI_OK;
+        }
+    attn_roof *more =
+        realloc(roofs->measured, (roofs->count + 1) * sizeof *more);
+    if (!more)
+        return cli_fail(CLI_INTERNAL, "out of memory");
+    roofs->measured = more;
+    cli_progress("measuring the roofs with %u threads", threads);
+    *roof = (attn_roof){.struct_size = sizeof *roof};
+    if (attn_roof_measure(threads, 0, roof, &err))
+        return cli_fail_error(&err);
+    more[roofs->count++] = *roof;
+    return CLI_OK;
+}
+
+int
+bench_roof(bench_roofs *roofs, const attn_entry *entry, uint32_t threads,
+           attn_roof *roof)
+{
+    if (entry->device_type == ATTN_DEVICE_CPU)
+        return measure(roofs, threads, roof);
+    *roof = (attn_roof){.struct_size = sizeof *roof,
+                        .read_bytes = roofs->bytes,
+                        .f32_flops = roofs->flops,
+                        .bf16_flops = roofs->flops};
+    return CLI_OK;
+}
+
+bench_bound
+bench_bind(const attn_roof *roof, const attn_cost *cost, const char *dtype,
+           int warm)
+{
+    const double rate =
+        strcmp(dtype, "bf16") ? roof->f32_flops : roof->bf16_flops;
+    const double compute = rate > 0 ? cost->flops / rate : 0;
+    const double memory =
+        roof->read_bytes > 0 && !warm ? cost->bytes / roof->read_bytes : 0;
+    if (compute <= 0 && memory <= 0)
+        return (bench_bound){NULL, 0, 0};
+    if (compute >= memory)
+        return (bench_bound){"compute", rate, compute};
+    return (bench_bound){"bandwidth", roof->read_bytes, memory};
+}
+
+static void
+processor(char *name, size_t size)
+{
+    char line[512];
+    FILE *f = fopen("/proc/cpuinfo", "re");
+    snprintf(name, size, "unknown");
+    while (f && fgets(line, sizeof line, f)) {
+        char *colon = strchr(line, ':');
+        if (!colon || strncmp(line, "model name", 10))
+            continue;
+        snprintf(name, size, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
+        break;
+    }
+    if (f)
+        fclose(f);
+}
+
+json_t *
+bench_machine(const bench_roofs *roofs)
+{
+    char name[128];
+    json_t *machine = json_object(), *list = json_array();
+    processor(name, sizeof name);
+    json_object_set_new(machine, "cpu", out_text(name));
+    json_object_set_new(machine, "cpus_online",
+                        json_integer(sysconf(_SC_NPROCESSORS_ONLN)));
+    for (size_t i = 0; i < roofs->count; i++) {
+        const attn_roof *r = &roofs->measured[i];
+        json_t *row = json_object();
+        json_object_set_new(row, "threads", out_int(r->num_threads));
+        json_object_set_new(row, "read_bytes", out_real(r->read_bytes));
+        json_object_set_new(row, "f32_flops", out_real(r->f32_flops));
+        json_object_set_new(row, "f32_kind", out_text(r->f32_kind));
+        json_object_set_new(row, "bf16_flops", out_real(r->bf16_flops));
+        json_object_set_new(row, "bf16_kind", out_text(r->bf16_kind));
+        json_array_append_new(list, row);
+    }
+    json_object_set_new(machine, "roofs", list);
+    return machine;
+}
+
+void
+bench_roofs_free(bench_roofs *roofs)
+{
+    free(roofs->measured);
+    *roofs = (bench_roofs){0};
+}
+
+int
+bench_load(const char *path, json_t **rows)
+{
+    json_error_t jerr;
+    json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &jerr);
+    if (!root)
+        return cli_fail(CLI_CONFIG, "%s:%d: %s", path, jerr.line, jerr.text);
+    json_t *schema = json_object_get(root, "schema");
+    json_t *list = json_object_get(root, "rows");
+    int rc = CLI_OK;
+    if (!json_is_integer(schema) || json_integer_value(schema) != OUT_SCHEMA)
+        rc = cli_fail(CLI_CONFIG, "%s: no object with schema %d", path,
+                      OUT_SCHEMA);
+    else if (!json_is_array(list))
+        rc = cli_fail(CLI_CONFIG, "%s: has no rows", path);
+    else
+        *rows = json_incref(list);
+    json_decref(root);
+    return rc;
+}
+
+json_t *
+bench_match(json_t *rows, json_t *row)
+{
+    static const char *const keys[] = {"backend", "batch", "dtype",
+                                       "threads", "cache", "layer"};
+    size_t i;
+    json_t *old;
+    json_array_foreach(rows, i, old)
+    {
+        size_t same = 0;
+        for (size_t k = 0; k < CLI_COUNT(keys); k++)
+            same += (size_t)json_equal(json_object_get(old, keys[k]),
+                                       json_object_get(row, keys[k]));
+        if (same == CLI_COUNT(keys))
+            return old;
+    }
+    return NULL;
+}
+
+int
+bench_batch(const char *spec, attn_spec_request **requests, uint32_t *count)
+{
+    attn_error err = CLI_ERROR_INIT;
+    if (attn_batch_spec_parse(spec, NULL, 0, count, &err))
+        return cli_fail_error(&err);
+    *requests = calloc(*count ? *count : 1, sizeof **requests);
+    if (!*requests)
+        return cli_fail(CLI_INTERNAL, "out of memory");
+    if (!attn_batch_spec_parse(spec, *requests, *count, count, &err))
+        return CLI_OK;
+    free(*requests);
+    return cli_fail_error(&err);
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* bench.h - the pieces of `attnctl bench`. */
+#ifndef BENCH_H
+#define BENCH_H
+
+#include "host.h"
+#include "output.h"
+#include <attn/verify.h>
+
+/* Roofs: measured here once per thread count, or given for a device. */
+typedef struct bench_roofs {
+    attn_roof *measured;
+    size_t count;
+    double flops; /* of the device, from --roof-flops; 0: unknown */
+    double bytes; /* likewise per second */
+} bench_roofs;
+
+/* The roof that binds a problem of this cost. */
+typedef struct bench_bound {
+    const char *name; /* "compute", "bandwidth"; NULL: unknown */
+    double value;     /* per second: operations or bytes */
+    double seconds;   /* the least time */
+} bench_bound;
+
+/* Rates for a backend with so many threads; measures them the first time. */
+int bench_roof(bench_roofs *roofs, const attn_entry *entry, uint32_t threads,
+               attn_roof *roof);
+/* warm: the caches fit a cache, so that only arithmetic binds. */
+bench_bound bench_bind(const attn_roof *roof, const attn_cost *cost,
+                       const char *dtype, int warm);
+json_t *bench_machine(const bench_roofs *roofs);
+void bench_roofs_free(bench_roofs *roofs);
+
+/* The rows of an older --json output. CLI_CONFIG after the message when the
+ * file is none. The caller releases *rows. */
+int bench_load(const char *path, json_t **rows);
+/* The row of the same backend, batch, dtype, threads, cache and layer; NULL
+ * when there is none. Borrowed. */
+json_t *bench_match(json_t *rows, json_t *row);
+
+/* A batch spec's requests. The caller frees *requests. */
+int bench_batch(const char *spec, attn_spec_request **requests,
+                uint32_t *count);
+
+#endif /* BENCH_H */

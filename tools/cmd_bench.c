@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bench.h"
+#include "commands.h"
+#include "layer.h"
+#include "rows.h"
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const out_column columns[] = {
+    {.path = "backend"},
+    {.path = "batch"},
+    {.path = "dtype"},
+    {.path = "shape"},
+    {.path = "threads", .flags = OUT_RIGHT},
+    {.path = "build_us.p50",
+     .title = "build us",
+     .flags = OUT_RIGHT,
+     .precision = 4},
+    {.path = "build_us.p90", .flags = OUT_MACHINE},
+    {.path = "build_us.p99",
+     .title = "p99",
+     .flags = OUT_RIGHT,
+     .precision = 4},
+    {.path = "forward_us.p50",
+     .title = "forward us",
+     .flags = OUT_RIGHT,
+     .precision = 6},
+    {.path = "forward_us.p90",
+     .title = "p90",
+     .flags = OUT_RIGHT,
+     .precision = 6},
+    {.path = "forward_us.p99",
+     .title = "p99",
+     .flags = OUT_RIGHT,
+     .precision = 6},
+    {.path = "roof"},
+    {.path = "roof_value",
+     .title = "roof /s",
+     .flags = OUT_RIGHT,
+     .precision = 4},
+    {.path = "share", .flags = OUT_RIGHT, .precision = 3},
+    {.path = "cache"},
+    {.path = "ratio", .title = "vs old", .flags = OUT_RIGHT, .precision = 3},
+};
+
+static const cli_option options[] = {
+    {"backend", "NAME", "to time [as configured]", CLI_LIST},
+    {"batch", "SPEC", "what a step looks like [8q1s1k]", CLI_LIST},
+    {"threads", "N", "to use [all]", CLI_LIST},
+    {"cache", "STATE", "KV cache cold or warm [cold]", CLI_LIST},
+    {"seconds", "S", "of measuring, for each row [1]", 0},
+    {"seed", "N", "of the problem [1]", 0},
+    {"graph", NULL, "on a device: time the launch of a graph", 0},
+    {"compare", "FILE", "an older --json output to compare with", 0},
+    {"fail-below", "RATIO", "fail when a row's old/new time is below", 0},
+    {"roof-flops", "RATE", "of a device: its operations per second", 0},
+    {"roof-bytes", "RATE", "of a device: bytes read per second", 0},
+    {"option", "KEY=VALUE", "set an option of the backend's plugin", CLI_MULTI},
+};
+
+typedef struct run_state {
+    const cli_args *args;
+    host h;
+    grid g;
+    bench_roofs roofs;
+    out_writer out;
+    json_t *old;       /* rows to compare with, or NULL */
+    double seconds;    /* of a row */
+    double fail_below; /* 0: never */
+    uint64_t seed;
+    size_t shown, matched;
+    int rc; /* worst so far */
+} run_state;
+
+/* One cell of the grid. */
+typedef struct cell {
+    const attn_entry *entry;
+    attn_any_layer layer;
+    const char *batch, *dtype;
+    attn_spec_request *requests;
+    uint32_t num_reqs, threads, cache;
+} cell;
+
+static json_t *
+row_times(const attn_times *t)
+{
+    json_t *row = json_object();
+    json_object_set_new(row, "p50", out_real(t->p50));
+    json_object_set_new(row, "p90", out_real(t->p90));
+    json_object_set_new(row, "p99", out_real(t->p99));
+    json_object_set_new(row, "min", out_real(t->min));
+    json_object_set_new(row, "mean", out_real(t->mean));
+    json_object_set_new(row, "count", out_int(t->count));
+    return row;
+}
+
+/* "32/8 d128", for the table: what tells this layer from its neighbours. */
+static json_t *
+shape_of(const attn_any_layer *any)
+{
+    const char *key = row_family(any->head.family);
+    if (!strcmp(key, "flash"))
+        return out_format("%u/%u d%u", any->flash.num_heads,
+                          any->flash.num_kv_heads, any->flash.head_dim);
+    if (!strcmp(key, "mla"))
+        return out_format("%u c%u+%u", any->mla.num_heads,
+                          any->mla.kv_lora_rank, any->mla.qk_rope_head_dim);
+    if (!strcmp(key, "mamba2"))
+        return out_format("%u p%u n%u", any->mamba2.num_heads,
+                          any->mamba2.head_dim, any->mamba2.state_dim);
+    if (!strcmp(key, "mamba1"))
+        return out_format("%u n%u", any->mamba1.num_channels,
+                          any->mamba1.state_dim);
+    return out_text(key);
+}
+
+static const char *
+cache_name(uint32_t cache)
+{
+    return cache == ATTN_CACHE_WARM ? "warm" : "cold";
+}
+
+static void
+add_roof(json_t *row, const attn_roof *roof, const cell *c,
+         const attn_bench_result *r)
+{
+    const bench_bound bound =
+        bench_bind(roof, &r->cost, layer_dtype(&c->layer.head),
+                   r->cache == ATTN_CACHE_WARM);
+    const double seconds = r->forward.p50 * 1e-6;
+    json_object_set_new(row, "roof", out_text(bound.name));
+    json_object_set_new(row, "roof_value",
+                        bound.name ? out_real(bound.value) : json_null());
+    json_object_set_new(row, "share",
+                        bound.name && seconds > 0
+                            ? out_real(bound.seconds / seconds)
+                            : json_null());
+    json_object_set_new(row, "flops_per_s", out_real(r->cost.flops / seconds));
+    json_object_set_new(row, "bytes_per_s", out_real(r->cost.bytes / seconds));
+    json_object_set_new(row, "tokens_per_s",
+                        out_real(r->cost.tokens / seconds));
+}
+
+static json_t *
+row_cell(const cell *c, const attn_bench_result *r, const attn_roof *roof)
+{
+    json_t *row = json_object();
+    json_object_set_new(row, "backend", out_text(c->entry->name));
+    json_object_set_new(row, "device", out_text(c->entry->device));
+    json_object_set_new(row, "batch", out_text(c->batch));
+    json_object_set_new(row, "dtype", out_text(c->dtype));
+    json_object_set_new(row, "shape", shape_of(&c->layer));
+    json_object_set_new(row, "threads", out_int(c->threads));
+    json_object_set_new(row, "cache", out_text(cache_name(r->cache)));
+    json_object_set_new(row, "build_us", row_times(&r->build));
+    json_object_set_new(row, "forward_us", row_times(&r->forward));
+    add_roof(row, roof, c, r);
+    json_object_set_new(row, "flops", out_real(r->cost.flops));
+    json_object_set_new(row, "bytes", out_real(r->cost.bytes));
+    json_object_set_new(row, "cache_bytes", out_real(r->copies_bytes));
+    json_object_set_new(row, "max_error", out_real(r->verdict.max_error));
+    json_object_set_new(row, "bound_max", out_real(r->verdict.bound_max));
+    json_object_set_new(row, "layer", row_layer(&c->layer.head));
+    return row;
+}
+
+static void
+worse(run_state *s, int rc)
+{
+    if (rc == CLI_FAILED || s->rc == CLI_OK)
+        s->rc = rc;
+}
+
+static void
+compare(run_state *s, const cell *c, json_t *row)
+{
+    json_t *old = bench_match(s->old, row);
+    if (!old) {
+        cli_warn("%s %s %s: no such row to compare with", c->entry->name,
+                 c->batch, c->dtype);
+        return;
+    }
+    const double before = json_number_value(
+        json_object_get(json_object_get(old, "forward_us"), "p50"));
+    const double now = json_number_value(
+        json_object_get(json_object_get(row, "forward_us"), "p50"));
+    const double ratio = before / now;
+    s->matched++;
+    json_object_set_new(row, "ratio", out_real(ratio));
+    if (ratio >= s->fail_below)
+        return;
+    worse(s, cli_fail(CLI_FAILED,
+                      "%s %s %s threads %u: %.3g us was %.3g us, ratio %.3g "
+                      "is below %.3g",
+                      c->entry->name, c->batch, c->dtype, c->threads, now,
+                      before, ratio, s->fail_below));
+}
+
+/* The backend of one cell: the one named, or what selection says. */
+static int
+pick(run_state *s, const char *name, cell *c)
+{
+    attn_error err = CLI_ERROR_INIT;
+    attn_selection *sel = NULL;
+    const attn_select_params params = {.struct_size = sizeof params,
+                                       .layer_index = ATTN_LAYER_INDEX_NONE};
+    int rc = CLI_OK;
+    if (name)
+        return host_backend(&s->h, name, &c->entry);
+    if (attn_select(s->h.registry, &c->layer.head, &params, &sel, &err))
+        rc = cli_fail_error(&err);
+    else if (!(c->entry = attn_selection_winner(sel)))
+        rc = cli_fail(CLI_UNUSABLE, "no backend for this layer: %s",
+                      attn_selection_rule(sel));
+    if (sel)
+        attn_selection_free(sel);
+    return rc;
+}
+
+static int
+make_layer(run_state *s, size_t index, const char *family, cell *c)
+{
+    const cli_args *args = s->args;
+    cli_pair *pairs = calloc(args->num_layer + 1, sizeof *pairs);
+    if (!pairs)
+        return cli_fail(CLI_INTERNAL, "out of memory");
+    for (size_t i = 0; i < args->num_layer; i++) {
+        pairs[i] = args->layer[i];
+        if (strcmp(pairs[i].name, "feature"))
+            pairs[i].value = grid_value(&s->g, index, pairs[i].name);
+    }
+    const int rc = layer_make(pairs, args->num_layer, family, &c->layer);
+    free(pairs);
+    return rc;
+}
+
+static int
+make_cell(run_state *s, size_t index, cell *c)
+{
+    const char *name = grid_value(&s->g, index, "backend");
+    const char *threads = grid_value(&s->g, index, "threads");
+    const char *cache = grid_value(&s->g, index, "cache");
+    const attn_entry *named =
+        name ? attn_registry_find(s->h.registry, name) : NULL;
+    uint64_t n = attn_registry_executor(s->h.registry)->num_threads;
+    int rc = CLI_OK;
+    *c = (cell){.batch = grid_value(&s->g, index, "batch"),
+                .dtype = grid_value(&s->g, index, "dtype")};
+    if (cache && !strcmp(cache, "warm"))
+        c->cache = ATTN_CACHE_WARM;
+    else if (cache && strcmp(cache, "cold"))
+        return cli_fail(CLI_USAGE, "--cache: '%s' is neither cold nor warm",
+                        cache);
+    if (threads)
+        rc = cli_parse_u64("--threads", threads, 1, 4096, &n);
+    c->threads = (uint32_t)n;
+    if (rc == CLI_OK)
+        rc = make_layer(s, index, named ? named->family : NULL, c);
+    if (rc == CLI_OK)
+        rc = pick(s, name, c);
+    if (!c->dtype)
+        c->dtype = layer_dtype(&c->layer.head);
+    if (rc == CLI_OK)
+        rc = bench_batch(c->batch, &c->requests, &c->num_reqs);
+    return rc;
+}
+
+/* A wrong result is a failure and has no row; a layer that the backend
+ * refuses leaves its cell out. */
+static int
+not_timed(const cell *c, const attn_error *err)
+{
+    const int rc = cli_exit_code(err->status);
+    return cli_fail(rc == CLI_INTERNAL || rc == CLI_USAGE ? CLI_FAILED : rc,
+                    "%s %s %s: not timed: %s", c->entry->name, c->batch,
+                    c->dtype, err->message);
+}
+
+static int
+measure(run_state *s, const cell *c, attn_bench_result *r)
+{
+    attn_error err = CLI_ERROR_INIT;
+    attn_bench *bench = NULL;
+    const attn_bench_params params = {
+        .struct_size = sizeof params,
+        .num_reqs = c->num_reqs,
+        .layer = &c->layer.head,
+        .requests = c->requests,
+        .num_threads = c->threads,
+        .cache = c->cache,
+        .seed = s->seed,
+        .use_graph = (uint32_t)cli_has(s->args, "graph"),
+    };
+    cli_progress("%s %s %s threads %u", c->entry->name, c->batch, c->dtype,
+                 c->threads);
+    *r = (attn_bench_result){.struct_size = sizeof *r};
+    if (attn_bench_create(s->h.registry, c->entry, &params, &bench, &err))
+        return not_timed(c, &err);
+    const attn_status st = attn_bench_measure(bench, s->seconds, r, &err);
+    attn_bench_destroy(bench);
+    return st ? not_timed(c, &err) : CLI_OK;
+}
+
+/* CLI_USAGE and CLI_INTERNAL end the run; other trouble costs one row. */
+static int
+bench_cell(run_state *s, size_t index)
+{
+    cell c;
+    attn_bench_result r;
+    attn_roof roof;
+    int rc = make_cell(s, index, &c);
+    if (rc == CLI_OK)
+        rc = bench_roof(&s->roofs, c.entry, c.threads, &roof);
+    if (rc == CLI_OK)
+        rc = measure(s, &c, &r);
+    if (rc == CLI_OK) {
+        json_t *row = row_cell(&c, &r, &roof);
+        if (s->old)
+            compare(s, &c, row);
+        out_row(&s->out, row);
+        s->shown++;
+    } else {
+        worse(s, rc);
+    }
+    free(c.requests);
+    return rc == CLI_USAGE || rc == CLI_INTERNAL ? rc : CLI_OK;
+}
+
+static int
+run_grid(run_state *s)
+{
+    int rc = out_open(&s->out, s->args, columns, CLI_COUNT(columns), 0);
+    if (rc != CLI_OK)
+        return rc;
+    for (size_t i = 0; i < s->g.num_cells && rc == CLI_OK; i++)
+        rc = bench_cell(s, i);
+    if (rc != CLI_OK || !s->shown)
+        return out_abort(&s->out, rc != CLI_OK ? rc : s->rc);
+    if (s->old && !s->matched)
+        worse(s, cli_fail(CLI_CONFIG, "%s: no row to compare with",
+                          cli_get(s->args, "compare")));
+    out_set(&s->out, "version", out_text(attn_version()));
+    out_set(&s->out, "machine", bench_machine(&s->roofs));
+    return out_close(&s->out, s->rc);
+}
+
+static int
+add_axes(run_state *s)
+{
+    static const char *const own[] = {"backend", "threads", "cache"};
+    const cli_args *args = s->args;
+    const char *batch = cli_get(args, "batch");
+    int rc = CLI_OK;
+    for (size_t i = 0; i < CLI_COUNT(own) && rc == CLI_OK; i++)
+        rc = grid_add(&s->g, own[i], cli_get(args, own[i]));
+    for (size_t i = 0; i < args->num_layer && rc == CLI_OK; i++)
+        if (strcmp(args->layer[i].name, "feature"))
+            rc = grid_add(&s->g, args->layer[i].name, args->layer[i].value);
+    if (rc == CLI_OK)
+        rc = grid_add(&s->g, "batch", batch ? batch : "8q1s1k");
+    return rc;
+}
+
+/* The most threads any cell asks for; 0: none does. */
+static int
+most_threads(const cli_args *args, uint32_t *threads)
+{
+    char **parts;
+    size_t count;
+    uint64_t n, most = 0;
+    const char *text = cli_get(args, "threads");
+    *threads = 0;
+    if (!text)
+        return CLI_OK;
+    int rc = cli_split("--threads", text, &parts, &count);
+    if (rc != CLI_OK)
+        return rc;
+    for (size_t i = 0; i < count && rc == CLI_OK; i++) {
+        rc = cli_parse_u64("--threads", parts[i], 1, 4096, &n);
+        if (rc == CLI_OK && n > most)
+            most = n;
+    }
+    free(parts);
+    *threads = (uint32_t)most;
+    return rc;
+}
+
+static int
+parse(run_state *s)
+{
+    const cli_args *args = s->args;
+    const char *backend = cli_get(args, "backend");
+    int rc = cli_get_double(args, "seconds", 0.01, 3600, &s->seconds);
+    if (rc == CLI_OK)
+        rc = cli_get_u64(args, "seed", 1, UINT64_MAX, &s->seed);
+    if (rc == CLI_OK)
+        rc = cli_get_double(args, "fail-below", 0, 1000, &s->fail_below);
+    if (rc == CLI_OK)
+        rc = cli_get_double(args, "roof-flops", 0, 1e20, &s->roofs.flops);
+    if (rc == CLI_OK)
+        rc = cli_get_double(args, "roof-bytes", 0, 1e20, &s->roofs.bytes);
+    if (rc == CLI_OK && cli_has(args, "fail-below") &&
+        !cli_has(args, "compare"))
+        rc = cli_fail(CLI_USAGE, "--fail-below needs --compare");
+    if (rc == CLI_OK && backend && strchr(backend, ',') &&
+        cli_has(args, "option"))
+        rc = cli_fail(CLI_USAGE, "--option needs one --backend");
+    if (rc == CLI_OK)
+        rc = add_axes(s);
+    if (rc == CLI_OK && cli_has(args, "compare"))
+        rc = bench_load(cli_get(args, "compare"), &s->old);
+    return rc;
+}
+
+static int
+run(const cli_args *args)
+{
+    run_state s = {.args = args, .seconds = 1, .seed = 1};
+    uint32_t threads = 0;
+    int rc = parse(&s);
+    if (rc == CLI_OK)
+        rc = most_threads(args, &threads);
+    if (rc == CLI_OK)
+        rc = host_open(args, NULL, cli_get(args, "backend"), threads, &s.h);
+    if (rc == CLI_OK) {
+        rc = run_grid(&s);
+        host_close(&s.h);
+    }
+    json_decref(s.old);
+    bench_roofs_free(&s.roofs);
+    grid_free(&s.g);
+    return rc;
+}
+
+const cli_command cmd_bench = {
+    .name = "bench",
+    .operands = "",
+    .summary = "how fast: build and forward, as a share of the roof",
+    .options = options,
+    .num_options = CLI_COUNT(options),
+    .flags = CLI_LAYER,
+    .run = run,
+};

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "commands.h"
+#include "host.h"
+#include "output.h"
+#include <errno.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const out_column columns[] = {
+    {.path = "state"},
+    {.path = "check"},
+    {.path = "detail"},
+};
+
+typedef struct report {
+    out_writer out;
+    const cli_args *args;
+    unsigned problems;
+} report;
+
+static void
+add(report *r, const char *state, const char *check, json_t *detail)
+{
+    json_t *row = json_object();
+    json_object_set_new(row, "state", json_string(state));
+    json_object_set_new(row, "check", json_string(check));
+    json_object_set_new(row, "detail", detail);
+    out_row(&r->out, row);
+    r->problems += !strcmp(state, "problem");
+}
+
+static void
+check_version(report *r)
+{
+    add(r, "ok", "library",
+        out_format("libattn %s, plugin ABI %d.%d", attn_version(),
+                   ATTN_ABI_MAJOR, ATTN_ABI_MINOR));
+}
+
+static void
+check_processor(report *r)
+{
+    static const char *const wanted[] = {" avx2 ",        " fma ",
+                                         " f16c ",        " avx512f ",
+                                         " avx512_bf16 ", " amx_bf16 "};
+    char line[8192], found[128] = "";
+    cpu_set_t set;
+    FILE *f = fopen("/proc/cpuinfo", "re");
+    while (f && fgets(line, sizeof line, f)) {
+        if (strncmp(line, "flags", 5))
+            continue;
+        line[strcspn(line, "\n")] = ' ';
+        for (size_t i = 0; i < CLI_COUNT(wanted); i++)
+            if (strstr(line, wanted[i]))
+                strncat(found, wanted[i] + 1, sizeof found - 1 - strlen(found));
+        break;
+    }
+    if (f)
+        fclose(f);
+    CPU_ZERO(&set);
+    const int usable =
+        sched_getaffinity(0, sizeof set, &set) ? 0 : CPU_COUNT(&set);
+    add(r, "ok", "processor",
+        out_format("%d of %ld usable; %s", usable,
+                   sysconf(_SC_NPROCESSORS_ONLN),
+                   found[0] ? found : "no vector level known here"));
+}
+
+static void
+check_devices(report *r)
+{
+    add(r, "note", "nvidia",
+        out_text(access("/dev/nvidiactl", F_OK) ? "no /dev/nvidiactl"
+                                                : "/dev/nvidiactl is there"));
+    add(r, "note", "amd",
+        out_text(access("/dev/kfd", F_OK) ? "no /dev/kfd"
+                                          : "/dev/kfd is there"));
+}
+
+static void
+check_environment(report *r)
+{
+    extern char **environ;
+    for (char **e = environ; *e; e++)
+        if (!strncmp(*e, "ATTN_", 5))
+            add(r, "note", "environment", out_text(*e));
+}
+
+static void
+check_cache(report *r)
+{
+    char path[PATH_MAX];
+    const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    if (xdg && xdg[0] == '/')
+        snprintf(path, sizeof path, "%s", xdg);
+    else if (geteuid() == 0)
+        snprintf(path, sizeof path, "/var/cache");
+    else
+        snprintf(path, sizeof path, "%s/.cache", home ? home : "");
+    if (access(path, W_OK))
+        add(r, "note", "verdict cache",
+            out_format("%s: %s: unknown plugins are probed each time", path,
+                       strerror(errno)));
+    else
+        add(r, "ok", "verdict cache", out_format("%s/attn", path));
+}
+
+static void
+check_directory(report *r, const char *path)
+{
+    struct stat st;
+    if (stat(path, &st))
+        add(r, "note", "plugin_path",
+            out_format("%s: %s", path, strerror(errno)));
+    else if (!S_ISDIR(st.st_mode))
+        add(r, "problem", "plugin_path",
+            out_format("%s is no directory", path));
+    else
+        add(r, "ok", "plugin_path", out_text(path));
+}
+
+static void
+check_path(report *r, const attn_config *config)
+{
+    const char *value = attn_config_get(config, "attn", "plugin_path");
+    char *save = NULL, *copy = strdup(value ? value : "");
+    for (char *p = copy ? strtok_r(copy, ":", &save) : NULL; p;
+         p = strtok_r(NULL, ":", &save))
+        check_directory(r, p);
+    free(copy);
+}
+
+/* The files that the effective values come from, each once. */
+static void
+check_sources(report *r, const attn_config *config)
+{
+    const char *last = "";
+    unsigned files = 0;
+    for (size_t i = 0; i < attn_config_count(config); i++) {
+        const attn_config_value *v = attn_config_at(config, i);
+        if (!v->line || !strcmp(v->origin, last))
+            continue;
+        last = v->origin;
+        files++;
+        add(r, "ok", "configuration", out_text(last));
+    }
+    if (!files)
+        add(r, "note", "configuration", out_text("no file: defaults"));
+    for (size_t i = 0; i < attn_config_num_warnings(config); i++)
+        add(r, "problem", "configuration",
+            out_text(attn_config_warning(config, i)));
+}
+
+static const char *
+entry_state(uint32_t state)
+{
+    switch (state) {
+    case ATTN_STATE_READY:
+        return "ok";
+    case ATTN_STATE_REFUSED:
+    case ATTN_STATE_QUARANTINED:
+        return "problem";
+    default:
+        return "note";
+    }
+}
+
+static int
+check_registry(report *r, const attn_config *config)
+{
+    attn_error err = CLI_ERROR_INIT;
+    attn_registry *registry;
+    unsigned ready = 0;
+    const attn_registry_params params = {.struct_size = sizeof params,
+                                         .config = config};
+    if (attn_registry_open(&params, &registry, &err)) {
+        add(r, "problem", "plugins", out_text(err.message));
+        return cli_exit_code(err.status);
+    }
+    for (size_t i = 0; i < attn_registry_count(registry); i++) {
+        const attn_entry *e = attn_registry_at(registry, i);
+        ready += e->state == ATTN_STATE_READY;
+        add(r, entry_state(e->state), "backend",
+            out_format("%s %s: %s%s%s", e->name, attn_state_str(e->state),
+                       e->file, e->reason[0] ? ": " : "", e->reason));
+    }
+    attn_registry_close(registry);
+    if (ready)
+        return CLI_OK;
+    add(r, "problem", "backends", out_text("none is ready"));
+    return CLI_UNUSABLE;
+}
+
+static int
+check_configured(report *r)
+{
+    char build[PATH_MAX];
+    attn_error err = CLI_ERROR_INIT;
+    attn_config *config;
+    const char *path = cli_get(r->args, "config");
+    const char *env = getenv("ATTN_CONFIG");
+    if (!path && !(env && env[0]))
+        path = host_build_config(build, sizeof build);
+    if (attn_config_load(path, &config, &err)) {
+        add(r, "problem", "configuration", out_text(err.message));
+        return CLI_CONFIG;
+    }
+    check_sources(r, config);
+    check_path(r, config);
+    const int rc = check_registry(r, config);
+    attn_config_free(config);
+    return rc;
+}
+
+static int
+run(const cli_args *args)
+{
+    report r = {.args = args};
+    int rc = out_open(&r.out, args, columns, CLI_COUNT(columns), 0);
+    if (rc != CLI_OK)
+        return rc;
+    check_version(&r);
+    check_processor(&r);
+    check_devices(&r);
+    check_environment(&r);
+    check_cache(&r);
+    rc = check_configured(&r);
+    if (rc == CLI_OK && r.problems)
+        rc = CLI_FAILED;
+    out_set(&r.out, "problems", out_int(r.problems));
+    return out_close(&r.out, rc);
+}
+
+const cli_command cmd_doctor = {
+    .name = "doctor",
+    .operands = "",
+    .summary = "what is wrong with this machine's set-up",
+    .run = run,
+};
