@@ -142,10 +142,11 @@ apply_item(char *item, int32_t level_of[NUM_SUBSYSTEMS + 1], attn_error *err)
     return ATTN_OK;
 }
 
-attn_status
-attn_log_configure(const char *spec, attn_error *err)
+/* Levels for a whole filter; nothing is applied. */
+static attn_status
+parse_spec(const char *spec, int32_t level_of[NUM_SUBSYSTEMS + 1],
+           attn_error *err)
 {
-    int32_t level_of[NUM_SUBSYSTEMS + 1];
     for (int i = 0; i <= NUM_SUBSYSTEMS; i++)
         level_of[i] = ATTN_LOG_WARN;
     for (const char *p = spec; p;) {
@@ -162,7 +163,22 @@ attn_log_configure(const char *spec, attn_error *err)
             return s;
         p = p[n] ? p + n + 1 : NULL;
     }
-    for (int i = 0; i <= NUM_SUBSYSTEMS; i++)
-        atomic_store_explicit(&shown[i], level_of[i], memory_order_relaxed);
     return ATTN_OK;
+}
+
+attn_status
+attn_log_check(const char *spec, attn_error *err)
+{
+    int32_t level_of[NUM_SUBSYSTEMS + 1];
+    return parse_spec(spec, level_of, err);
+}
+
+attn_status
+attn_log_configure(const char *spec, attn_error *err)
+{
+    int32_t level_of[NUM_SUBSYSTEMS + 1];
+    attn_status s = parse_spec(spec, level_of, err);
+    for (int i = 0; s == ATTN_OK && i <= NUM_SUBSYSTEMS; i++)
+        atomic_store_explicit(&shown[i], level_of[i], memory_order_relaxed);
+    return s;
 }

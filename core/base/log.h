@@ -18,6 +18,9 @@ int attn_log_wants(int32_t level, const char *subsystem);
 void attn_log_write(int32_t level, const char *subsystem, const char *fmt, ...)
     ATTN_PRINTF(3, 4);
 
+/* [any] Whether attn_log_configure would take this filter. */
+attn_status attn_log_check(const char *spec, attn_error *err);
+
 /* [any] "warn"; misbehaving levels are "warn". */
 const char *attn_log_level_str(int32_t level);
 
