@@ -4,7 +4,8 @@
  * A test program that compiles alloc_fail.c and links with
  * $(ALLOC_FAIL_LINK) sees every malloc, calloc, realloc, strdup, strndup,
  * aligned_alloc and posix_memalign made by objects linked into it (not those
- * inside shared libraries). Thread-safe; counts all threads. */
+ * inside shared libraries). Thread-safe; counts all threads. Check itself may
+ * allocate in an assertion: stop first, then assert. */
 #ifndef ATTN_TESTS_ALLOC_FAIL_H
 #define ATTN_TESTS_ALLOC_FAIL_H
 

@@ -194,7 +194,7 @@ write_file(const char *path, const char *text)
 
 START_TEST(drop_ins_and_environment)
 {
-    char dir[] = "/tmp/attn-config-XXXXXX", path[64];
+    char dir[] = "attn-config-XXXXXX", command[64];
     ck_assert_ptr_nonnull(mkdtemp(dir));
     ck_assert_int_eq(chdir(dir), 0);
     mkdir("x.d", 0700);
@@ -208,13 +208,12 @@ START_TEST(drop_ins_and_environment)
     setenv("ATTN_PLUGIN_PATH", "/p", 1);
     setenv("ATTN_PLUGINPATH", "/q", 1);
     setenv("ATTN_BACKEND", "x", 1);
-    snprintf(path, sizeof path, "%s/x.ini", dir);
-    setenv("ATTN_CONFIG", path, 1);
+    setenv("ATTN_CONFIG", "x.ini", 1);
     attn_config *c;
     ck_assert_good(attn_config_load(NULL, &c, &err), err);
     const attn_config_value *v = find(c, "attn", "trust");
     ck_assert_str_eq(v->value, "off");
-    ck_assert_ptr_nonnull(strstr(v->origin, "/x.d/20-b.ini"));
+    ck_assert_ptr_nonnull(strstr(v->origin, "x.d/20-b.ini"));
     ck_assert_uint_eq(v->line, 2);
     ck_assert_str_eq(attn_config_get(c, "attn", "probe"), "never");
     ck_assert_str_eq(attn_config_get(c, "plugin p", "library"), "p.so");
@@ -235,11 +234,11 @@ START_TEST(drop_ins_and_environment)
                     "x.d/30.ini:2: 'x' is no 'key = value'");
     ck_assert_error(attn_config_load("none.ini", &c, &err), err, ATTN_E_CONFIG,
                     "none.ini: cannot be opened: No such file");
-    ck_assert_error(attn_config_load(dir, &c, &err), err, ATTN_E_CONFIG,
+    ck_assert_error(attn_config_load(".", &c, &err), err, ATTN_E_CONFIG,
                     "cannot be read: Is a directory");
-    ck_assert_int_eq(chdir("/"), 0);
-    snprintf(path, sizeof path, "rm -r %s", dir);
-    ck_assert_int_eq(system(path), 0);
+    ck_assert_int_eq(chdir(".."), 0);
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    ck_assert_int_eq(system(command), 0);
 }
 END_TEST
 
@@ -247,15 +246,17 @@ START_TEST(memory_shortage_is_an_error)
 {
     attn_config *c;
     alloc_fail_start(ALLOC_FAIL_NEVER);
-    ck_assert_int_eq(parse(good, &c), ATTN_OK);
+    attn_status whole = parse(good, &c);
     size_t n = alloc_fail_stop();
+    ck_assert_int_eq(whole, ATTN_OK);
     attn_config_free(c);
     ck_assert_uint_gt(n, 20);
     for (size_t i = 0; i < n; i++) {
         alloc_fail_start(i);
         attn_status s = parse(good, &c);
         alloc_fail_stop();
-        ck_assert_int_eq(s, ATTN_E_NOMEM);
+        ck_assert_msg(s == ATTN_E_NOMEM, "allocation %zu of %zu: status %d", i,
+                      n, s);
     }
 }
 END_TEST
