@@ -41,8 +41,8 @@ typedef struct attn_entry {
     const char *arch;    /* of the device, "" when unknown */
     int32_t device_type; /* ATTN_DEVICE_*, 0 when unknown */
     int32_t priority;
-    uint32_t emulated; /* 1: never chosen by auto */
-    uint32_t reserved;
+    uint32_t emulated;           /* 1: never chosen by auto */
+    int32_t device_id;           /* with device_type: the device it runs on */
     const attn_plugin *plugin;   /* NULL unless loaded */
     const attn_backend *backend; /* NULL unless loaded */
 } attn_entry;
@@ -84,6 +84,9 @@ ATTN_API const char *attn_state_str(uint32_t state);
 /* [any] The executor its plugins run on. */
 ATTN_API const attn_executor *
 attn_registry_executor(const attn_registry *registry);
+
+/* [any] The configuration it was opened with. */
+ATTN_API const attn_config *attn_registry_config(const attn_registry *registry);
 
 /* [main] Opens the entry's device once; later calls share the context. */
 ATTN_API attn_status attn_registry_context(attn_registry *registry,
