@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Plugins for the tests of attnctl, one source: a backend that is ready and
+ * whose results are all zero; MOCK_OLD one that refuses the handshake;
+ * MOCK_ABSENT one whose device is not there. */
+#include <attn/plugin.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef MOCK_ABSENT
+#define NAME "mock.absent"
+#define DEVICE ATTN_DEVICE_CUDA
+#define DEVICE_NAME "cuda"
+#else
+#define NAME "mock.zero"
+#define DEVICE ATTN_DEVICE_CPU
+#define DEVICE_NAME "cpu"
+#endif
+
+struct attn_builder {
+    uint32_t unused;
+};
+
+static attn_status
+check(const attn_backend *self, const char *arch, const attn_layer *layer,
+      attn_reasons *reasons)
+{
+    const attn_flash_layer *l = (const attn_flash_layer *)layer;
+    (void)self, (void)arch;
+    if (l->num_heads % 2 == 0)
+        return ATTN_OK;
+    attn_reason_add(reasons, "num_heads is odd: supports even numbers");
+    return ATTN_E_UNSUPPORTED;
+}
+
+static attn_status
+builder_create(attn_ctx *ctx, const attn_backend *self, const attn_layer *layer,
+               const attn_limits *limits, attn_builder **builder,
+               attn_error *err)
+{
+    (void)ctx, (void)self, (void)layer, (void)limits;
+    *builder = calloc(1, sizeof **builder);
+    return *builder ? ATTN_OK
+                    : attn_fail(err, ATTN_E_NOMEM, "builder", "out of memory");
+}
+
+static attn_status
+no_memory(const attn_builder *builder, attn_workspace *need)
+{
+    (void)builder;
+    *need = (attn_workspace){.struct_size = sizeof *need};
+    return ATTN_OK;
+}
+
+static attn_status
+bind(attn_builder *builder, const attn_binding *memory, attn_error *err)
+{
+    (void)builder, (void)memory, (void)err;
+    return ATTN_OK;
+}
+
+static attn_status
+layer_prepare(attn_builder *builder, const attn_head *constants,
+              const attn_binding *memory, const attn_stream *stream,
+              attn_prepared **layer, attn_error *err)
+{
+    (void)constants, (void)memory, (void)stream, (void)err;
+    *layer = (attn_prepared *)builder;
+    return ATTN_OK;
+}
+
+static attn_status
+build(attn_builder *b, const attn_batch *batch, const attn_kv_group *group,
+      const attn_stream *stream, attn_error *err)
+{
+    (void)b, (void)batch, (void)group, (void)stream, (void)err;
+    return ATTN_OK;
+}
+
+static void
+zero(const attn_tensor *t)
+{
+    size_t bytes = t->dtype.bits / 8;
+    for (int i = 0; i < t->ndim; i++)
+        bytes *= (size_t)t->shape[i];
+    memset((char *)t->data + t->byte_offset, 0, bytes);
+}
+
+static attn_status
+forward(attn_builder *b, const attn_head *args, attn_error *err)
+{
+    const attn_flash_forward *f = (const attn_flash_forward *)args;
+    (void)b, (void)err;
+    zero(f->out);
+    if (f->lse)
+        zero(f->lse);
+    return ATTN_OK;
+}
+
+static void
+builder_destroy(attn_builder *builder)
+{
+    free(builder);
+}
+
+static const attn_op op = {
+    .struct_size = sizeof op,
+    .check = check,
+    .builder_create = builder_create,
+    .workspace = no_memory,
+    .bind = bind,
+    .layer_bytes = no_memory,
+    .layer_prepare = layer_prepare,
+    .build = build,
+    .forward = forward,
+    .builder_destroy = builder_destroy,
+};
+
+static const char *const archs[] = {"*"};
+static const attn_dim_claim dims[] = {
+    {.name = "head_dim", .range = {32, 128, 32}},
+    {.name = "head_dim", .range = {256, 256, 0}},
+    {.name = "block_size", .range = {1, 64, 1}},
+};
+static const attn_dtype_claim dtypes[] = {
+    {.name = "q_dtype", .dtype = ATTN_F32},
+    {.name = "q_dtype", .dtype = ATTN_BF16},
+};
+static const attn_caps caps = {
+    .struct_size = sizeof caps,
+    .features = ATTN_F_CAUSAL | ATTN_F_LSE,
+    .properties = ATTN_P_DETERMINISTIC,
+    .max_seq_len = 65536,
+    .archs = archs,
+    .dims = dims,
+    .dtypes = dtypes,
+    .num_archs = 1,
+    .num_dims = 3,
+    .num_dtypes = 2,
+};
+static const attn_caps *const all_caps[] = {&caps};
+static const attn_backend backend = {
+    .struct_size = sizeof backend,
+    .device_type = DEVICE,
+    .name = NAME,
+    .summary = "writes zeros, for the tests of attnctl",
+    .family = ATTN_FAMILY_FLASH,
+    .op = &op,
+    .caps = all_caps,
+    .num_caps = 1,
+};
+static const attn_backend *const backends[] = {&backend};
+
+static const attn_option splits = {.struct_size = sizeof splits,
+                                   .type = ATTN_OPTION_INT,
+                                   .name = "splits",
+                                   .value = "4",
+                                   .lo = 1,
+                                   .hi = 64,
+                                   .help = "pieces of a long sequence"};
+static const attn_option mode = {.struct_size = sizeof mode,
+                                 .type = ATTN_OPTION_CHOICE,
+                                 .name = "mode",
+                                 .value = "auto",
+                                 .choices = "auto|fast|exact",
+                                 .help = "how to compute"};
+static const attn_option *const options[] = {&splits, &mode};
+
+#ifdef MOCK_ABSENT
+static attn_status
+count(uint32_t *n, attn_error *err)
+{
+    *n = 0;
+    return attn_fail(err, ATTN_E_NO_DEVICE, "device",
+                     "no mock device in this machine");
+}
+
+static const attn_device_service service = {.struct_size = sizeof service,
+                                            .count = count};
+#endif
+
+static const void *
+get_extension(const char *id)
+{
+#ifdef MOCK_ABSENT
+    return strcmp(id, ATTN_DEVICE_SERVICE) ? NULL : &service;
+#else
+    (void)id;
+    return NULL;
+#endif
+}
+
+static attn_status
+init(const attn_host *host, const attn_key_value *values, uint32_t n,
+     attn_error *err)
+{
+    (void)host, (void)values, (void)n, (void)err;
+    return ATTN_OK;
+}
+
+static void
+nothing(void)
+{
+}
+
+static attn_status
+open_device(attn_device device, attn_ctx **ctx, attn_error *err)
+{
+    (void)device, (void)err;
+    *ctx = (attn_ctx *)(uintptr_t)&backend;
+    return ATTN_OK;
+}
+
+static void
+close_device(attn_ctx *ctx)
+{
+    (void)ctx;
+}
+
+static const attn_plugin plugin = {
+    .struct_size = sizeof plugin,
+    .id = "org.libattn.test." NAME,
+    .version = "1.2.3",
+    .vendor = "tests of attnctl",
+    .url = "https://example.org/",
+    .license = "Apache-2.0",
+    .backends = backends,
+    .options = options,
+    .num_backends = 1,
+    .num_options = 2,
+    .get_extension = get_extension,
+    .init = init,
+    .shutdown = nothing,
+    .open = open_device,
+    .close = close_device,
+};
+
+ATTN_PLUGIN_NOTE("org.libattn.test." NAME, "1.2.3", DEVICE_NAME, NAME)
+
+#ifdef MOCK_OLD
+attn_status
+attn_plugin_entry(attn_handshake *hs)
+{
+    hs->magic = ATTN_MAGIC_ACK;
+    hs->plugin_major_lo = hs->plugin_major_hi = 7;
+    hs->plugin_minor = 1;
+    hs->refusal = plugin.version[0] ? "built for ABI 7.1" : NULL;
+    return ATTN_E_VERSION;
+}
+#else
+ATTN_PLUGIN_ENTRY(plugin)
+#endif
