@@ -67,7 +67,8 @@ cli_fail_error(const attn_error *err)
 {
     const char *text =
         err->message[0] ? err->message : attn_status_str(err->status);
-    if (err->where[0])
+    /* A configuration error starts with its file and line. */
+    if (err->where[0] && err->status != ATTN_E_CONFIG)
         return cli_fail(cli_exit_code(err->status), "%s: %s", err->where, text);
     return cli_fail(cli_exit_code(err->status), "%s", text);
 }
