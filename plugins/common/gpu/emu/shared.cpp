@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/gpu/emu/machine.h"
+
+#include <cstring>
+
+namespace emu
+{
+
+/* Did what (agent, lane) did at clock come before what `thread` does now? */
+static bool
+ordered(const Thread &thread, uint32_t agent, uint32_t lane, uint32_t clock)
+{
+    const uint32_t now = block->warps[thread.warp].clock.at[agent];
+    if (agent == thread.warp)
+        return lane == thread.lane || clock < now;
+    return clock <= now;
+}
+
+static void
+check_bounds(uint32_t address, uint32_t bytes, Where where)
+{
+    if (address > block->memory.size() || bytes > block->memory.size() - address)
+        block->fail(where, "shared[%u..%u] out of bounds of %zu bytes", address,
+                    address + bytes - 1, block->memory.size());
+}
+
+static void
+check_write(const Thread &thread, size_t cell, Where where)
+{
+    const Cell &c = block->cells[cell];
+    const size_t num_warps = block->warps.size();
+    if (c.written && !ordered(thread, c.agent, c.lane, c.write_clock))
+        block->fail(where,
+                    "race: shared[%zu] written, and written by warp %u lane %u before "
+                    "without a barrier between",
+                    cell * 2, c.agent, c.lane);
+    for (uint32_t w = 0; w < num_warps; w++) {
+        const uint32_t clock = block->read_clock[cell * num_warps + w];
+        const uint32_t lane = block->read_lane[cell * num_warps + w];
+        if (clock && !ordered(thread, w, lane, clock))
+            block->fail(where,
+                        "race: shared[%zu] written, and read by warp %u lane %u before "
+                        "without a barrier between",
+                        cell * 2, w, lane);
+    }
+}
+
+static void
+record_read(uint32_t warp, uint32_t lane, size_t cell)
+{
+    const size_t at = cell * block->warps.size() + warp;
+    const uint32_t now = block->warps[warp].clock.at[warp];
+    /* 255: more than one lane since the warp last met. */
+    block->read_lane[at] =
+        block->read_clock[at] == now && block->read_lane[at] != lane ? uint8_t{255} : uint8_t(lane);
+    block->read_clock[at] = now;
+}
+
+void
+shared_access(Thread &thread, uint32_t address, uint32_t bytes, int write, Where where)
+{
+    check_bounds(address, bytes, where);
+    if (bytes > 2 && address % bytes)
+        block->fail(where, "shared[%u] misaligned for %u bytes", address, bytes);
+    const uint32_t now = block->warps[thread.warp].clock.at[thread.warp];
+    for (size_t i = address / 2; i < (address + bytes + 1) / 2; i++) {
+        Cell &c = block->cells[i];
+        if (c.pending)
+            block->fail(where, "shared[%zu] %s while an asynchronous copy into it is under way",
+                        i * 2, write ? "written" : "read");
+        if (write) {
+            check_write(thread, i, where);
+            c = {now, uint8_t(thread.warp), uint8_t(thread.lane), 1, 0};
+            continue;
+        }
+        if (!c.written)
+            block->fail(where, "shared[%zu] read but never written", i * 2);
+        if (!ordered(thread, c.agent, c.lane, c.write_clock))
+            block->fail(where,
+                        "race: shared[%zu] read, and written by warp %u lane %u before "
+                        "without a barrier between",
+                        i * 2, c.agent, c.lane);
+        record_read(thread.warp, thread.lane, i);
+    }
+}
+
+void
+shared_proxy_read(uint32_t first_warp, uint32_t num_warps, uint32_t address, uint32_t bytes,
+                  Where where)
+{
+    check_bounds(address, bytes, where);
+    const Thread &thread = block->threads[first_warp * block->launch.warp_size];
+    for (size_t i = address / 2; i < (address + bytes + 1) / 2; i++) {
+        const Cell &c = block->cells[i];
+        if (c.pending)
+            block->fail(where, "shared[%zu] read while an asynchronous copy is under way", i * 2);
+        if (!c.written)
+            block->fail(where, "shared[%zu] read but never written", i * 2);
+        const bool own = c.agent >= first_warp && c.agent < first_warp + num_warps;
+        if (!own && !ordered(thread, c.agent, c.lane, c.write_clock))
+            block->fail(where,
+                        "race: shared[%zu] read, and written by warp %u lane %u before "
+                        "without a barrier between",
+                        i * 2, c.agent, c.lane);
+        if (c.agent < kMaxWarps && c.write_clock > block->warps[c.agent].proxy_fence)
+            block->fail(where,
+                        "shared[%zu] read by the asynchronous proxy without a proxy fence "
+                        "after its write",
+                        i * 2);
+        for (uint32_t w = first_warp; w < first_warp + num_warps; w++)
+            record_read(w, 0, i);
+    }
+}
+
+void
+shared_pending(uint32_t address, uint32_t bytes, Where where)
+{
+    check_bounds(address, bytes, where);
+    for (size_t i = address / 2; i < (address + bytes + 1) / 2; i++) {
+        if (block->cells[i].pending)
+            block->fail(where, "race: two asynchronous copies into shared[%zu]", i * 2);
+        check_write(*block->self, i, where);
+        block->cells[i].pending = 1;
+    }
+}
+
+void
+shared_arrive(const Transfer &transfer)
+{
+    MemoryBarrier &b = block->mbarriers[transfer.barrier];
+    b.transfers++;
+    for (size_t i = transfer.to / 2; i < (transfer.to + transfer.bytes + 1) / 2; i++)
+        block->cells[i] = {b.transfers, uint8_t(b.agent), 0, 1, 0};
+    memcpy(block->memory.data() + transfer.to, transfer.data.data(), transfer.bytes);
+    b.filling.at[b.agent] = b.transfers;
+    b.bytes -= transfer.bytes;
+    if (b.pending == 0 && b.bytes == 0) {
+        b.completed = b.filling;
+        b.pending = b.count;
+        b.phase++;
+        block->wake_mbarrier_waiters();
+    }
+}
+
+} // namespace emu

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* launch.h - launch<K>(): K has Params, kThreads, kMinBlocks, kName and run(const Params &).
+ *
+ * Under nvcc include it in .cu files only. On the emulated machine the kernel runs before launch
+ * returns, or is recorded when the stream is being captured. */
+#ifndef ATTN_GPU_LAUNCH_H
+#define ATTN_GPU_LAUNCH_H
+
+#include "common/gpu/device.h"
+#include "common/gpu/target.h"
+
+#if defined(GPU_CUDA)
+#include <cuda_runtime.h>
+
+namespace gpu
+{
+
+template <class K>
+__global__ void
+__launch_bounds__(K::kThreads, K::kMinBlocks) kernel(const __grid_constant__ typename K::Params p)
+{
+    K::run(p);
+}
+
+/* Raises the kernel's shared memory limit; once a device, before the first launch. */
+template <class K>
+attn_status
+prepare(uint32_t shared, attn_error *err)
+{
+    const cudaError_t e = cudaFuncSetAttribute(
+        kernel<K>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
+    if (e == cudaSuccess)
+        return ATTN_OK;
+    return failf(err, ATTN_E_DEVICE, K::kName, "%u bytes of shared memory: %s", shared,
+                 cudaGetErrorString(e));
+}
+
+template <class K>
+attn_status
+launch(const attn_stream &stream, uint32_t blocks, uint32_t shared, const typename K::Params &p,
+       attn_error *err)
+{
+    kernel<K><<<blocks, K::kThreads, shared, reinterpret_cast<cudaStream_t>(stream.handle)>>>(p);
+    const cudaError_t e = cudaGetLastError();
+    if (e == cudaSuccess)
+        return ATTN_OK;
+    return failf(err, ATTN_E_DEVICE, K::kName, "launch of %u blocks: %s", blocks,
+                 cudaGetErrorString(e));
+}
+
+} // namespace gpu
+
+#elif defined(GPU_EMU)
+#include "common/gpu/emu/machine.h"
+
+#include <functional>
+
+namespace gpu
+{
+
+/* Runs now, or when a graph that records this stream is launched. */
+attn_status emu_enqueue(const attn_stream &stream, std::function<attn_status(attn_error *)> work,
+                        attn_error *err);
+
+template <class K>
+void
+entry(const void *params)
+{
+    K::run(*static_cast<const typename K::Params *>(params));
+}
+
+template <class K>
+attn_status
+prepare(uint32_t, attn_error *)
+{
+    return ATTN_OK;
+}
+
+template <class K>
+attn_status
+run_now(uint32_t blocks, uint32_t shared, const typename K::Params &p, attn_error *err)
+{
+    char message[emu::kMessage];
+    const emu::Launch l = {K::kName, blocks, K::kThreads, shared, 32, entry<K>, &p};
+    if (emu::run(l, message))
+        return ATTN_OK;
+    return attn_fail(err, ATTN_E_DEVICE, K::kName, message);
+}
+
+template <class K>
+attn_status
+launch(const attn_stream &stream, uint32_t blocks, uint32_t shared, const typename K::Params &p,
+       attn_error *err)
+{
+    return emu_enqueue(
+        stream, [=](attn_error *e) { return run_now<K>(blocks, shared, p, e); }, err);
+}
+
+} // namespace gpu
+#endif
+
+#endif /* ATTN_GPU_LAUNCH_H */

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tile.h - the vocabulary kernels are written in (namespace gpu).
+ *
+ * Place          tid() bid() nblocks() nthreads() lane()
+ * Shared memory  addresses are bytes from the block's start (uint32_t):
+ *                lds<T>(a) sts(a, v), T of 1, 2, 4, 8 or 16 bytes, aligned to its size
+ * Global memory  gload(p) gstore(p, v) gload_stream(p): 16 bytes at most, aligned
+ *                atomic_add(p, n) -> old; publish() before, and observe() after an atomic that
+ *                hands data from block to block
+ * Async copy     cp_async16(a, p, valid) (invalid: zeros), cp_commit(), cp_wait<N>(): at most N
+ *                commits of this thread are pending; then a barrier lets others see
+ * Lanes          shfl(v, lane) shfl_xor(v, mask) syncwarp()
+ * Barriers       barrier() of the block; barrier(id, threads), barrier_arrive(id, threads)
+ * Matrices       ldmatrix4(r, a), ldmatrix4t(r, a): each lane gives the address of one 16-byte
+ *                row; register i of lane l holds elements 2(l%4), +1 of row l/4 of matrix i
+ *                (t: of its transpose).
+ *                mma16816<T>(d, a, b): d[16x8] += a[16x16] b[16x8], f32 accumulate.
+ *                  d: rows l/4, l/4+8; columns 2(l%4), +1 -> d[0..1], d[2..3]
+ * Numbers        exp2f_(x) log2f_(x) rcpf_(x) pack2<T>(lo, hi) unpack2<T>(u, lo, hi)
+ * Hopper         see hopper.h
+ *
+ * All threads of a warp take part in lane, matrix and barrier words; on gfx942 a warp is a
+ * wavefront of 64 and the matrix words are those of mfma.h. */
+#ifndef ATTN_GPU_TILE_H
+#define ATTN_GPU_TILE_H
+
+#include "common/gpu/target.h"
+#include "common/gpu/types.h"
+
+#if defined(GPU_CUDA)
+#include "common/gpu/tile_cuda.h"
+#elif defined(GPU_EMU)
+#include "common/gpu/tile_emu.h"
+#endif
+
+#endif /* ATTN_GPU_TILE_H */
