@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "verify/support.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+attn_status
+attn_verify_fail(attn_error *err, attn_status status, const char *where,
+                 const char *format, ...)
+{
+    char text[sizeof err->message];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(text, sizeof text, format, ap);
+    va_end(ap);
+    return attn_fail(err, status, where, text);
+}
+
+attn_status
+attn_verify_nomem(attn_error *err, const char *what, size_t bytes)
+{
+    return attn_verify_fail(err, ATTN_E_NOMEM, what,
+                            "no memory for %zu bytes of %s", bytes, what);
+}
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define CLONES      \
+    __attribute__(( \
+        target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define CLONES
+#endif
+
+#define LANES 16
+
+CLONES double
+attn_dot_f64(const double *a, const double *b, size_t n)
+{
+    double acc[LANES] = {0}, sum = 0;
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t k = 0; k < LANES; k++)
+            acc[k] += a[i + k] * b[i + k];
+    for (; i < n; i++)
+        sum += a[i] * b[i];
+    for (size_t k = 0; k < LANES; k++)
+        sum += acc[k];
+    return sum;
+}
+
+CLONES float
+attn_dot_f32(const float *a, const float *b, size_t n)
+{
+    float acc[LANES] = {0}, sum = 0;
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t k = 0; k < LANES; k++)
+            acc[k] += a[i + k] * b[i + k];
+    for (; i < n; i++)
+        sum += a[i] * b[i];
+    for (size_t k = 0; k < LANES; k++)
+        sum += acc[k];
+    return sum;
+}
+
+CLONES void
+attn_axpy_f64(double *restrict y, const double *restrict x, double w, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] += x[i] * w;
+}
+
+CLONES void
+attn_axpy_f32(float *restrict y, const float *restrict x, float w, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] += x[i] * w;
+}
+
+void
+attn_narrow(float *dst, const double *src, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        dst[i] = (float)src[i];
+}
