@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "verify/problem.h"
 
-#include "verify/support.h"
+#include <attn/base.h>
+
+#include "base/error.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -27,21 +29,21 @@ expect(const attn_call *call, const char *name, int required,
     const attn_call_tensor *t = attn_call_find(call, name);
     *out = t;
     if (!t)
-        return required ? attn_verify_fail(err, ATTN_E_FORMAT, name,
-                                           "tensor '%s' is missing", name)
+        return required ? attn_error_set(err, ATTN_E_FORMAT, name,
+                                         "tensor '%s' is missing", name)
                         : ATTN_OK;
     if (dtype ? !attn_dtype_eq(*dtype, t->dtype) : !is_float(t->dtype))
-        return attn_verify_fail(err, ATTN_E_FORMAT, name,
-                                "tensor '%s' has dtype %s, not %s", name,
-                                attn_dtype_str(t->dtype),
-                                dtype ? attn_dtype_str(*dtype) : "a float");
+        return attn_error_set(err, ATTN_E_FORMAT, name,
+                              "tensor '%s' has dtype %s, not %s", name,
+                              attn_dtype_str(t->dtype),
+                              dtype ? attn_dtype_str(*dtype) : "a float");
     if (t->ndim != ndim)
-        return attn_verify_fail(err, ATTN_E_FORMAT, name,
-                                "tensor '%s' has %u dimensions, not %u", name,
-                                t->ndim, ndim);
+        return attn_error_set(err, ATTN_E_FORMAT, name,
+                              "tensor '%s' has %u dimensions, not %u", name,
+                              t->ndim, ndim);
     for (uint32_t i = 0; i < ndim; i++)
         if (shape[i] != ANY && t->shape[i] != shape[i])
-            return attn_verify_fail(
+            return attn_error_set(
                 err, ATTN_E_FORMAT, name,
                 "tensor '%s' has %lld at dimension %u, the layer needs %lld",
                 name, (long long)t->shape[i], i, (long long)shape[i]);
@@ -67,22 +69,22 @@ read_lengths(attn_problem *p, attn_error *err)
     const attn_call_tensor *t;
     TRY(expect(p->call, "query_start_loc", 1, &I32, SHAPE(ANY), &t, err));
     if (t->shape[0] < 1 || t->shape[0] > 1 << 24)
-        return attn_verify_fail(err, ATTN_E_FORMAT, t->name,
-                                "query_start_loc is empty");
+        return attn_error_set(err, ATTN_E_FORMAT, t->name,
+                              "query_start_loc is empty");
     p->num_reqs = (uint32_t)t->shape[0] - 1;
     p->query_start_loc = t->data;
     for (uint32_t r = 0; r < p->num_reqs; r++) {
         const int32_t a = p->query_start_loc[r], b = p->query_start_loc[r + 1];
         if (a < 0 || b < a || (r == 0 && a != 0))
-            return attn_verify_fail(err, ATTN_E_FORMAT, t->name,
-                                    "query_start_loc[%u..] = %d, %d", r, a, b);
+            return attn_error_set(err, ATTN_E_FORMAT, t->name,
+                                  "query_start_loc[%u..] = %d, %d", r, a, b);
         if ((uint32_t)(b - a) > p->max_query_len)
             p->max_query_len = (uint32_t)(b - a);
     }
     if ((uint32_t)p->query_start_loc[p->num_reqs] > p->num_tokens)
-        return attn_verify_fail(err, ATTN_E_FORMAT, t->name,
-                                "query_start_loc ends at %d, tokens are %u",
-                                p->query_start_loc[p->num_reqs], p->num_tokens);
+        return attn_error_set(err, ATTN_E_FORMAT, t->name,
+                              "query_start_loc ends at %d, tokens are %u",
+                              p->query_start_loc[p->num_reqs], p->num_tokens);
     return ATTN_OK;
 }
 
@@ -97,9 +99,9 @@ read_seq_lens(attn_problem *p, int required, attn_error *err)
     for (uint32_t r = 0; t && r < p->num_reqs; r++) {
         const int32_t s = p->seq_lens[r], q = (int32_t)attn_problem_query(p, r);
         if (s < 0 || (!cross && s < q))
-            return attn_verify_fail(err, ATTN_E_FORMAT, "seq_lens",
-                                    "seq_lens[%u] = %d, query length %d", r, s,
-                                    q);
+            return attn_error_set(err, ATTN_E_FORMAT, "seq_lens",
+                                  "seq_lens[%u] = %d, query length %d", r, s,
+                                  q);
         if ((uint32_t)s > p->max_seq_len)
             p->max_seq_len = (uint32_t)s;
     }
@@ -121,14 +123,14 @@ read_table(attn_problem *p, uint32_t block_size, int64_t num_blocks,
         const uint32_t s = (uint32_t)p->seq_lens[r];
         const uint32_t n = s / block_size + (s % block_size != 0);
         if (n > p->cols)
-            return attn_verify_fail(err, ATTN_E_FORMAT, "block_table",
-                                    "request %u needs %u blocks, the table "
-                                    "has %u columns",
-                                    r, n, p->cols);
+            return attn_error_set(err, ATTN_E_FORMAT, "block_table",
+                                  "request %u needs %u blocks, the table "
+                                  "has %u columns",
+                                  r, n, p->cols);
         for (uint32_t c = 0; c < n; c++) {
             const int32_t b = p->block_table[(size_t)r * p->cols + c];
             if (b < 0 || b >= num_blocks)
-                return attn_verify_fail(
+                return attn_error_set(
                     err, ATTN_E_FORMAT, "block_table",
                     "block_table[%u][%u] = %d, the cache has %lld blocks", r, c,
                     b, (long long)num_blocks);
@@ -147,10 +149,10 @@ read_slots(attn_problem *p, int required, attn_error *err)
     const int64_t limit = (int64_t)p->num_blocks * p->block_size;
     for (uint32_t i = 0; t && i < p->num_tokens; i++)
         if (p->slot_mapping[i] < -1 || p->slot_mapping[i] >= limit)
-            return attn_verify_fail(err, ATTN_E_FORMAT, "slot_mapping",
-                                    "slot_mapping[%u] = %lld, slots are %lld",
-                                    i, (long long)p->slot_mapping[i],
-                                    (long long)limit);
+            return attn_error_set(err, ATTN_E_FORMAT, "slot_mapping",
+                                  "slot_mapping[%u] = %lld, slots are %lld", i,
+                                  (long long)p->slot_mapping[i],
+                                  (long long)limit);
     return ATTN_OK;
 }
 
@@ -174,9 +176,9 @@ read_flash(attn_problem *p, attn_error *err)
     const attn_call *c = p->call;
     const attn_call_tensor *t, *v;
     if (!l->num_kv_heads || l->num_heads % l->num_kv_heads || !l->block_size)
-        return attn_verify_fail(err, ATTN_E_FORMAT, "layer",
-                                "%u heads on %u kv heads, block_size %u",
-                                l->num_heads, l->num_kv_heads, l->block_size);
+        return attn_error_set(err, ATTN_E_FORMAT, "layer",
+                              "%u heads on %u kv heads, block_size %u",
+                              l->num_heads, l->num_kv_heads, l->block_size);
     TRY(expect(c, "q", 1, &l->q_dtype, SHAPE(ANY, l->num_heads, l->head_dim),
                &t, err));
     p->num_tokens = (uint32_t)t->shape[0];
@@ -211,7 +213,7 @@ read_mla(attn_problem *p, attn_error *err)
     const int64_t width = (int64_t)l->kv_lora_rank + l->qk_rope_head_dim;
     const attn_call_tensor *t, *v;
     if (!l->block_size)
-        return attn_verify_fail(err, ATTN_E_FORMAT, "layer", "block_size 0");
+        return attn_error_set(err, ATTN_E_FORMAT, "layer", "block_size 0");
     TRY(expect(c, "q_nope", 1, &l->q_dtype,
                SHAPE(ANY, l->num_heads, l->qk_nope_head_dim), &t, err));
     p->num_tokens = (uint32_t)t->shape[0];
@@ -244,9 +246,9 @@ check_slot(const attn_problem *p, const char *what, uint32_t r, int32_t slot,
 {
     if (slot >= -1 && slot < (int64_t)p->num_blocks)
         return ATTN_OK;
-    return attn_verify_fail(err, ATTN_E_FORMAT, what,
-                            "request %u has slot %d, states are %u", r, slot,
-                            p->num_blocks);
+    return attn_error_set(err, ATTN_E_FORMAT, what,
+                          "request %u has slot %d, states are %u", r, slot,
+                          p->num_blocks);
 }
 
 static attn_status
@@ -259,8 +261,8 @@ read_states(attn_problem *p, attn_error *err)
     p->block_table = t->data;
     p->cols = wide ? (uint32_t)t->shape[1] : 1;
     if (!p->cols)
-        return attn_verify_fail(err, ATTN_E_FORMAT, "state_indices",
-                                "no columns");
+        return attn_error_set(err, ATTN_E_FORMAT, "state_indices",
+                              "no columns");
     for (uint32_t i = 0; i < p->num_reqs * p->cols; i++)
         TRY(check_slot(p, "state_indices", i / p->cols, p->block_table[i],
                        err));
@@ -269,9 +271,9 @@ read_states(attn_problem *p, attn_error *err)
     p->num_accepted = t ? t->data : NULL;
     for (uint32_t r = 0; t && r < p->num_reqs; r++)
         if (p->num_accepted[r] < 1 || (uint32_t)p->num_accepted[r] > p->cols)
-            return attn_verify_fail(err, ATTN_E_FORMAT, t->name,
-                                    "request %u accepted %d of %u", r,
-                                    p->num_accepted[r], p->cols);
+            return attn_error_set(err, ATTN_E_FORMAT, t->name,
+                                  "request %u accepted %d of %u", r,
+                                  p->num_accepted[r], p->cols);
     return ATTN_OK;
 }
 
@@ -288,8 +290,8 @@ read_checkpoints(attn_problem *p, attn_error *err)
     TRY(expect(p->call, "checkpoint_interval", 1, &I32, SHAPE(1), &interval,
                err));
     if (*(const int32_t *)interval->data < 1)
-        return attn_verify_fail(err, ATTN_E_FORMAT, "checkpoint_interval",
-                                "checkpoint_interval is not positive");
+        return attn_error_set(err, ATTN_E_FORMAT, "checkpoint_interval",
+                              "checkpoint_interval is not positive");
     p->checkpoint_interval = (uint32_t) * (const int32_t *)interval->data;
     for (uint32_t i = 0; i < p->num_reqs * p->max_checkpoints; i++)
         TRY(check_slot(p, "checkpoint_slots", i / p->max_checkpoints,
@@ -303,8 +305,7 @@ derive_seq_lens(attn_problem *p, uint32_t extra, attn_error *err)
 {
     p->owned = malloc((p->num_reqs + 1) * sizeof *p->owned);
     if (!p->owned)
-        return attn_verify_nomem(err, "seq_lens",
-                                 p->num_reqs * sizeof(int32_t));
+        return attn_error_nomem(err, "seq_lens", p->num_reqs * sizeof(int32_t));
     for (uint32_t r = 0; r < p->num_reqs; r++) {
         const uint32_t q = attn_problem_query(p, r);
         const uint32_t s =
@@ -341,9 +342,9 @@ read_mamba2(attn_problem *p, attn_error *err)
     const int64_t channels = h * d + 2 * (int64_t)l->num_groups * n;
     const attn_dtype *x = &l->x_dtype;
     if (!l->num_groups || l->num_heads % l->num_groups || l->conv_width < 1)
-        return attn_verify_fail(err, ATTN_E_FORMAT, "layer",
-                                "%u heads in %u groups", l->num_heads,
-                                l->num_groups);
+        return attn_error_set(err, ATTN_E_FORMAT, "layer",
+                              "%u heads in %u groups", l->num_heads,
+                              l->num_groups);
     TRY(expect(c, "xbc", 1, x, SHAPE(ANY, channels), &t, err));
     p->num_tokens = (uint32_t)t->shape[0];
     TRY(expect(c, "dt", 1, x, SHAPE(p->num_tokens, h), &t, err));
@@ -371,7 +372,7 @@ read_mamba1(attn_problem *p, attn_error *err)
     const int64_t channels = l->num_channels, n = l->state_dim;
     const attn_dtype *x = &l->x_dtype;
     if (l->conv_width < 1)
-        return attn_verify_fail(err, ATTN_E_FORMAT, "layer", "conv_width 0");
+        return attn_error_set(err, ATTN_E_FORMAT, "layer", "conv_width 0");
     TRY(expect(c, "x", 1, x, SHAPE(ANY, channels), &t, err));
     p->num_tokens = (uint32_t)t->shape[0];
     TRY(expect(c, "dt", 1, x, SHAPE(p->num_tokens, channels), &t, err));
@@ -416,7 +417,7 @@ attn_problem_read(attn_problem *p, const attn_call *call, attn_error *err)
         if (strcmp(p->layer->family, FAMILIES[i].family) != 0)
             continue;
         if (p->layer->struct_size < FAMILIES[i].layer_size)
-            return attn_verify_fail(
+            return attn_error_set(
                 err, ATTN_E_ARG, "layer", "struct_size %u, the family has %zu",
                 p->layer->struct_size, FAMILIES[i].layer_size);
         p->kind = FAMILIES[i].kind;
@@ -425,9 +426,9 @@ attn_problem_read(attn_problem *p, const attn_call *call, attn_error *err)
             attn_problem_clear(p);
         return s;
     }
-    return attn_verify_fail(err, ATTN_E_UNSUPPORTED, "layer.family",
-                            "no definition of family '%s' here",
-                            p->layer->family);
+    return attn_error_set(err, ATTN_E_UNSUPPORTED, "layer.family",
+                          "no definition of family '%s' here",
+                          p->layer->family);
 }
 
 void

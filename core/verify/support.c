@@ -1,28 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "verify/support.h"
 
-#include <stdarg.h>
-#include <stdio.h>
-
-attn_status
-attn_verify_fail(attn_error *err, attn_status status, const char *where,
-                 const char *format, ...)
-{
-    char text[sizeof err->message];
-    va_list ap;
-    va_start(ap, format);
-    vsnprintf(text, sizeof text, format, ap);
-    va_end(ap);
-    return attn_fail(err, status, where, text);
-}
-
-attn_status
-attn_verify_nomem(attn_error *err, const char *what, size_t bytes)
-{
-    return attn_verify_fail(err, ATTN_E_NOMEM, what,
-                            "no memory for %zu bytes of %s", bytes, what);
-}
-
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define CLONES      \

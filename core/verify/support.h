@@ -1,19 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* verify/support.h - what every file of the room needs: error texts, random
- * numbers, and the few vector loops of the oracle. */
+/* verify/support.h - random numbers and the vector loops of the oracle. */
 #ifndef ATTN_VERIFY_SUPPORT_H
 #define ATTN_VERIFY_SUPPORT_H
 
-#include <attn/plugin.h>
-#include <attn/select.h>
-
-/* [any] Fills *err (if any) and returns status. */
-attn_status attn_verify_fail(attn_error *err, attn_status status,
-                             const char *where, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-
-/* [any] "no memory for N bytes of WHAT". */
-attn_status attn_verify_nomem(attn_error *err, const char *what, size_t bytes);
+#include <stddef.h>
+#include <stdint.h>
 
 /* A small generator of pseudo-random numbers, the same everywhere. */
 typedef struct attn_random {

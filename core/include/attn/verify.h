@@ -148,8 +148,9 @@ ATTN_API attn_status attn_compare_block(const attn_reference_block *block,
                                         const attn_call *result,
                                         attn_verdict *verdict, attn_error *err);
 
-/* [any] All blocks; the first that fails, or the last. verdicts may be NULL
- * or has room for attn_reference_count of them. Returns ATTN_OK and *pass. */
+/* [any] All blocks; *pass is 1 when each passes. verdicts may be NULL or has
+ * room for attn_reference_count of them. An lse that `result` lacks counts as
+ * not asked for: its verdict passes with count 0. */
 ATTN_API attn_status attn_compare(const attn_reference *reference,
                                   const attn_call *result,
                                   attn_verdict *verdicts, uint32_t *pass,
