@@ -88,7 +88,7 @@ read_item(const file *f, item *it, const char *name, const json_t *entry,
           attn_error *err)
 {
     const json_t *offsets = json_object_get(entry, "data_offsets");
-    uint64_t elements;
+    uint64_t elements = 0;
     it->name = name;
     attn_status s = read_dtype(f, name, entry, &it->dtype, err);
     if (!s)
@@ -337,8 +337,8 @@ read_all(const char *path, void **data, size_t *size, attn_error *err)
 attn_status
 attn_call_load(const char *path, attn_call **call, attn_error *err)
 {
-    void *data;
-    size_t size;
+    void *data = NULL;
+    size_t size = 0;
     attn_status s = read_all(path, &data, &size, err);
     if (s)
         return s;
