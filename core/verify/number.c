@@ -155,6 +155,33 @@ attn_number_load(double *dst, const void *src, attn_dtype dtype, size_t n)
         load_small(dst, src, f, dtype.bits, n);
 }
 
+/* The bits of a float that the 16-bit format holds exactly. */
+static uint16_t
+pack16(float v, attn_operand kind)
+{
+    uint32_t u;
+    memcpy(&u, &v, sizeof u);
+    if (kind == ATTN_OPERAND_BF16)
+        return (uint16_t)(u >> 16);
+    const uint32_t sign = u >> 16 & 0x8000, e = u >> 23 & 0xFF;
+    if (e >= 113)
+        return (uint16_t)(sign | ((e - 112) << 10) | (u >> 13 & 0x3FF));
+    return (uint16_t)(sign | (uint32_t)((v < 0 ? -v : v) * 0x1p24f));
+}
+
+static void
+store16(uint16_t *dst, const double *src, attn_dtype dtype, size_t n)
+{
+    const attn_operand kind = attn_operand_of(dtype);
+    for (size_t i = 0; i < n; i++) {
+        const float f = (float)src[i];
+        if ((double)f == src[i] && fabsf(f) < 65504.0f)
+            dst[i] = pack16(attn_operand_round(f, kind), kind);
+        else
+            dst[i] = (uint16_t)encode(src[i], 16, attn_number_format(dtype));
+    }
+}
+
 void
 attn_number_store(void *dst, const double *src, attn_dtype dtype, size_t n)
 {
@@ -165,8 +192,7 @@ attn_number_store(void *dst, const double *src, attn_dtype dtype, size_t n)
         for (size_t i = 0; i < n; i++)
             ((float *)dst)[i] = (float)src[i];
     else if (dtype.bits == 16)
-        for (size_t i = 0; i < n; i++)
-            ((uint16_t *)dst)[i] = (uint16_t)encode(src[i], 16, f);
+        store16(dst, src, dtype, n);
     else
         for (size_t i = 0; i < n; i++)
             ((uint8_t *)dst)[i] = (uint8_t)encode(src[i], 8, f);
