@@ -18,6 +18,7 @@ extern "C" {
 #define ATTN_FIELD_BOOL 2u /* uint32_t, 0 or 1 */
 #define ATTN_FIELD_F32 3u
 #define ATTN_FIELD_DTYPE 4u
+#define ATTN_FIELD_ACTIVATION 5u /* uint32_t; none, silu */
 
 /* One field of a layer struct. Static. */
 typedef struct attn_field {
@@ -82,6 +83,7 @@ typedef struct attn_select_params {
     uint32_t layer_index; /* for [select layers a-b]; or _NONE */
     uint32_t capture;     /* level wanted */
     const char *backend;  /* NULL, or the one name to take, never replaced */
+    uint64_t max_seq_len; /* longest sequence; 0: not said */
 } attn_select_params;
 
 /* One candidate with all its reasons, winner first, then the order of
