@@ -128,18 +128,26 @@ named(const attn_selection *s, const char *name)
     ck_abort_msg("no candidate %s", name);
 }
 
-#define PARAMS(...)                                       \
-    &(attn_select_params)                                 \
-    {                                                     \
-        .struct_size = sizeof(attn_select_params),        \
-        .layer_index = ATTN_LAYER_INDEX_NONE, __VA_ARGS__ \
-    }
+/* What most tests ask: any phase, no layer number. */
+static attn_select_params
+params_of(uint32_t phase, uint32_t layer_index, const char *backend)
+{
+    return (attn_select_params){.struct_size = sizeof(attn_select_params),
+                                .phase = phase,
+                                .layer_index = layer_index,
+                                .backend = backend};
+}
+
+#define ANY_LAYER ATTN_LAYER_INDEX_NONE
+#define P(phase, layer, backend) \
+    &(attn_select_params[1]){params_of(phase, layer, backend)}[0]
 
 START_TEST(auto_takes_the_highest_that_can)
 {
     attn_any_layer l = layer_of(64);
     attn_selection *s;
-    ck_assert_int_eq(choose("", &l, PARAMS(.capture = 0), &s), ATTN_OK);
+    ck_assert_int_eq(choose("", &l, P(ATTN_PHASE_ANY, ANY_LAYER, NULL), &s),
+                     ATTN_OK);
     ck_assert_str_eq(attn_selection_winner(s)->name, "a.strict");
     ck_assert_str_eq(attn_selection_rule(s), "auto: priority 200");
     ck_assert_uint_eq(attn_selection_count(s), 5);
@@ -165,11 +173,10 @@ START_TEST(every_reason_has_its_values)
     l.flash.window_left = 7;
     ck_assert_good(attn_layer_finish(&l, &err), err);
     attn_selection *s;
-    ck_assert_int_eq(
-        choose("", &l,
-               PARAMS(.capture = ATTN_CAPTURE_UNIFORM, .max_seq_len = 8192),
-               &s),
-        ATTN_OK);
+    attn_select_params p = params_of(ATTN_PHASE_ANY, ANY_LAYER, NULL);
+    p.capture = ATTN_CAPTURE_UNIFORM;
+    p.max_seq_len = 8192;
+    ck_assert_int_eq(choose("", &l, &p, &s), ATTN_OK);
     ck_assert_str_eq(attn_selection_winner(s)->name, "b.wide");
     const attn_candidate *c = named(s, "a.strict");
     static const char *const want[] = {
@@ -215,27 +222,25 @@ START_TEST(names_are_taken_in_order)
                        "flash.decode = x.gpu, b.wide-emu, b.wide\n"
                        "[select layers 0-9]\nflash = c.no, b.wide\n"
                        "[select layers 4]\nflash = a.strict\n";
-    ck_assert_int_eq(choose(ini, &l, PARAMS(.phase = ATTN_PHASE_PREFILL), &s),
-                     ATTN_OK);
+    ck_assert_int_eq(
+        choose(ini, &l, P(ATTN_PHASE_PREFILL, ANY_LAYER, NULL), &s), ATTN_OK);
     ck_assert_str_eq(attn_selection_winner(s)->name, "b.wide");
     ck_assert_str_eq(attn_selection_rule(s), "[select] flash at t.ini:2");
     ck_assert_str_eq(named(s, "a.strict")->reasons[0],
                      "not named: [select] flash at t.ini:2");
     attn_selection_free(s);
-    ck_assert_int_eq(choose(ini, &l, PARAMS(.phase = ATTN_PHASE_DECODE), &s),
+    ck_assert_int_eq(choose(ini, &l, P(ATTN_PHASE_DECODE, ANY_LAYER, NULL), &s),
                      ATTN_OK);
     ck_assert_str_eq(attn_selection_winner(s)->name, "b.wide-emu");
     ck_assert_str_eq(attn_selection_rule(s),
                      "[select] flash.decode at t.ini:3");
     ck_assert_str_eq(named(s, "b.wide")->reasons[0], "named after b.wide-emu");
     attn_selection_free(s);
-    ck_assert_int_eq(choose(ini, &l, PARAMS(.layer_index = 4), &s), ATTN_OK);
+    ck_assert_int_eq(choose(ini, &l, P(ATTN_PHASE_ANY, 4, NULL), &s), ATTN_OK);
     ck_assert_str_eq(attn_selection_winner(s)->name, "a.strict");
     attn_selection_free(s);
-    ck_assert_int_eq(
-        choose(ini, &l, PARAMS(.layer_index = 9, .phase = ATTN_PHASE_DECODE),
-               &s),
-        ATTN_OK);
+    ck_assert_int_eq(choose(ini, &l, P(ATTN_PHASE_DECODE, 9, NULL), &s),
+                     ATTN_OK);
     ck_assert_str_eq(attn_selection_winner(s)->name, "b.wide");
     ck_assert_str_eq(attn_selection_rule(s),
                      "[select layers 0-9] flash at t.ini:5");
@@ -247,9 +252,9 @@ START_TEST(a_name_is_never_replaced)
 {
     attn_any_layer l = layer_of(96);
     attn_selection *s;
-    ck_assert_int_eq(
-        choose("[select]\nflash = a.strict\n", &l, PARAMS(.capture = 0), &s),
-        ATTN_E_CONFIG);
+    ck_assert_int_eq(choose("[select]\nflash = a.strict\n", &l,
+                            P(ATTN_PHASE_ANY, ANY_LAYER, NULL), &s),
+                     ATTN_E_CONFIG);
     ck_assert_str_eq(err.message,
                      "[select] flash at t.ini:2: a.strict cannot run this "
                      "layer: head_dim 96: supports 64, 128 to 256 by 128");
@@ -257,19 +262,19 @@ START_TEST(a_name_is_never_replaced)
     ck_assert_uint_eq(named(s, "b.wide")->eligible, 1);
     attn_selection_free(s);
     ck_assert_int_eq(choose("[select]\nflash = b.wid, b.wide\n", &l,
-                            PARAMS(.capture = 0), &s),
+                            P(ATTN_PHASE_ANY, ANY_LAYER, NULL), &s),
                      ATTN_E_CONFIG);
     ck_assert_str_eq(err.message, "[select] flash at t.ini:2: no backend "
                                   "'b.wid': did you mean 'b.wide'?");
     ck_assert_ptr_null(attn_selection_winner(s));
     attn_selection_free(s);
-    ck_assert_int_eq(choose("", &l, PARAMS(.backend = "x.gpu"), &s),
+    ck_assert_int_eq(choose("", &l, P(ATTN_PHASE_ANY, ANY_LAYER, "x.gpu"), &s),
                      ATTN_E_CONFIG);
     ck_assert_str_eq(err.message, "asked for by name: x.gpu cannot run this "
                                   "layer: skipped: no driver");
     attn_selection_free(s);
     ck_assert_int_eq(choose("[select]\nflash = a.strict\n", &l,
-                            PARAMS(.backend = "b.wide"), &s),
+                            P(ATTN_PHASE_ANY, ANY_LAYER, "b.wide"), &s),
                      ATTN_OK);
     ck_assert_str_eq(attn_selection_winner(s)->name, "b.wide");
     attn_selection_free(s);
@@ -284,20 +289,22 @@ START_TEST(nobody_is_no_error_with_auto)
     attn_layer_init(attn_family_find("mla"), &l);
     l.mla.num_heads = 16;
     ck_assert_good(attn_layer_finish(&l, &err), err);
-    ck_assert_int_eq(choose("", &l, PARAMS(.capture = 0), &s), ATTN_OK);
+    ck_assert_int_eq(choose("", &l, P(ATTN_PHASE_ANY, ANY_LAYER, NULL), &s),
+                     ATTN_OK);
     ck_assert_ptr_null(attn_selection_winner(s));
     ck_assert_str_eq(attn_selection_rule(s),
                      "no plugin offers family attn.op.mla/1");
     attn_selection_free(s);
-    ck_assert_int_eq(
-        choose("[select]\nmla = b.wide\n", &l, PARAMS(.capture = 0), &s),
-        ATTN_E_CONFIG);
+    ck_assert_int_eq(choose("[select]\nmla = b.wide\n", &l,
+                            P(ATTN_PHASE_ANY, ANY_LAYER, NULL), &s),
+                     ATTN_E_CONFIG);
     ck_assert_ptr_nonnull(strstr(err.message, "b.wide is of another family"));
     attn_selection_free(s);
     l = layer_of(64);
     attn_error e = ATTN_ERROR_INIT;
     ck_assert_int_eq(attn_select_among(&list[2], 1, NULL, &l.head,
-                                       PARAMS(.capture = 0), &s, &e),
+                                       P(ATTN_PHASE_ANY, ANY_LAYER, NULL), &s,
+                                       &e),
                      ATTN_OK);
     ck_assert_ptr_null(attn_selection_winner(s));
     ck_assert_str_eq(attn_selection_rule(s),
@@ -310,7 +317,7 @@ START_TEST(memory_shortage_is_an_error)
 {
     attn_any_layer l = layer_of(64);
     attn_selection *s = NULL;
-    const attn_select_params *p = PARAMS(.capture = 0);
+    const attn_select_params *p = P(ATTN_PHASE_ANY, ANY_LAYER, NULL);
     alloc_fail_start(ALLOC_FAIL_NEVER);
     attn_status whole =
         attn_select_among(list, NUM_ROWS, NULL, &l.head, p, &s, NULL);
