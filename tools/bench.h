@@ -7,6 +7,15 @@
 #include "output.h"
 #include <attn/verify.h>
 
+/* One cell of the grid: a problem on a backend. */
+typedef struct bench_cell {
+    const attn_entry *entry;
+    attn_any_layer layer;
+    const char *batch, *dtype; /* as given */
+    attn_spec_request *requests;
+    uint32_t num_reqs, threads, cache;
+} bench_cell;
+
 /* Roofs: measured here once per thread count, or given for a device. */
 typedef struct bench_roofs {
     attn_roof *measured;
@@ -37,6 +46,10 @@ int bench_load(const char *path, json_t **rows);
 /* The row of the same backend, batch, dtype, threads, cache and layer; NULL
  * when there is none. Borrowed. */
 json_t *bench_match(json_t *rows, json_t *row);
+
+/* A row of the output. */
+json_t *bench_row(const bench_cell *c, const attn_bench_result *r,
+                  const attn_roof *roof);
 
 /* A batch spec's requests. The caller frees *requests. */
 int bench_batch(const char *spec, attn_spec_request **requests,

@@ -73,98 +73,6 @@ typedef struct run_state {
     int rc; /* worst so far */
 } run_state;
 
-/* One cell of the grid. */
-typedef struct cell {
-    const attn_entry *entry;
-    attn_any_layer layer;
-    const char *batch, *dtype;
-    attn_spec_request *requests;
-    uint32_t num_reqs, threads, cache;
-} cell;
-
-static json_t *
-row_times(const attn_times *t)
-{
-    json_t *row = json_object();
-    json_object_set_new(row, "p50", out_real(t->p50));
-    json_object_set_new(row, "p90", out_real(t->p90));
-    json_object_set_new(row, "p99", out_real(t->p99));
-    json_object_set_new(row, "min", out_real(t->min));
-    json_object_set_new(row, "mean", out_real(t->mean));
-    json_object_set_new(row, "count", out_int(t->count));
-    return row;
-}
-
-/* "32/8 d128", for the table: what tells this layer from its neighbours. */
-static json_t *
-shape_of(const attn_any_layer *any)
-{
-    const char *key = row_family(any->head.family);
-    if (!strcmp(key, "flash"))
-        return out_format("%u/%u d%u", any->flash.num_heads,
-                          any->flash.num_kv_heads, any->flash.head_dim);
-    if (!strcmp(key, "mla"))
-        return out_format("%u c%u+%u", any->mla.num_heads,
-                          any->mla.kv_lora_rank, any->mla.qk_rope_head_dim);
-    if (!strcmp(key, "mamba2"))
-        return out_format("%u p%u n%u", any->mamba2.num_heads,
-                          any->mamba2.head_dim, any->mamba2.state_dim);
-    if (!strcmp(key, "mamba1"))
-        return out_format("%u n%u", any->mamba1.num_channels,
-                          any->mamba1.state_dim);
-    return out_text(key);
-}
-
-static const char *
-cache_name(uint32_t cache)
-{
-    return cache == ATTN_CACHE_WARM ? "warm" : "cold";
-}
-
-static void
-add_roof(json_t *row, const attn_roof *roof, const cell *c,
-         const attn_bench_result *r)
-{
-    const bench_bound bound =
-        bench_bind(roof, &r->cost, layer_dtype(&c->layer.head),
-                   r->cache == ATTN_CACHE_WARM);
-    const double seconds = r->forward.p50 * 1e-6;
-    json_object_set_new(row, "roof", out_text(bound.name));
-    json_object_set_new(row, "roof_value",
-                        bound.name ? out_real(bound.value) : json_null());
-    json_object_set_new(row, "share",
-                        bound.name && seconds > 0
-                            ? out_real(bound.seconds / seconds)
-                            : json_null());
-    json_object_set_new(row, "flops_per_s", out_real(r->cost.flops / seconds));
-    json_object_set_new(row, "bytes_per_s", out_real(r->cost.bytes / seconds));
-    json_object_set_new(row, "tokens_per_s",
-                        out_real(r->cost.tokens / seconds));
-}
-
-static json_t *
-row_cell(const cell *c, const attn_bench_result *r, const attn_roof *roof)
-{
-    json_t *row = json_object();
-    json_object_set_new(row, "backend", out_text(c->entry->name));
-    json_object_set_new(row, "device", out_text(c->entry->device));
-    json_object_set_new(row, "batch", out_text(c->batch));
-    json_object_set_new(row, "dtype", out_text(c->dtype));
-    json_object_set_new(row, "shape", shape_of(&c->layer));
-    json_object_set_new(row, "threads", out_int(c->threads));
-    json_object_set_new(row, "cache", out_text(cache_name(r->cache)));
-    json_object_set_new(row, "build_us", row_times(&r->build));
-    json_object_set_new(row, "forward_us", row_times(&r->forward));
-    add_roof(row, roof, c, r);
-    json_object_set_new(row, "flops", out_real(r->cost.flops));
-    json_object_set_new(row, "bytes", out_real(r->cost.bytes));
-    json_object_set_new(row, "cache_bytes", out_real(r->copies_bytes));
-    json_object_set_new(row, "max_error", out_real(r->verdict.max_error));
-    json_object_set_new(row, "bound_max", out_real(r->verdict.bound_max));
-    json_object_set_new(row, "layer", row_layer(&c->layer.head));
-    return row;
-}
-
 static void
 worse(run_state *s, int rc)
 {
@@ -173,7 +81,7 @@ worse(run_state *s, int rc)
 }
 
 static void
-compare(run_state *s, const cell *c, json_t *row)
+compare(run_state *s, const bench_cell *c, json_t *row)
 {
     json_t *old = bench_match(s->old, row);
     if (!old) {
@@ -199,7 +107,7 @@ compare(run_state *s, const cell *c, json_t *row)
 
 /* The backend of one cell: the one named, or what selection says. */
 static int
-pick(run_state *s, const char *name, cell *c)
+pick(run_state *s, const char *name, bench_cell *c)
 {
     attn_error err = CLI_ERROR_INIT;
     attn_selection *sel = NULL;
@@ -219,7 +127,7 @@ pick(run_state *s, const char *name, cell *c)
 }
 
 static int
-make_layer(run_state *s, size_t index, const char *family, cell *c)
+make_layer(run_state *s, size_t index, const char *family, bench_cell *c)
 {
     const cli_args *args = s->args;
     cli_pair *pairs = calloc(args->num_layer + 1, sizeof *pairs);
@@ -236,7 +144,7 @@ make_layer(run_state *s, size_t index, const char *family, cell *c)
 }
 
 static int
-make_cell(run_state *s, size_t index, cell *c)
+make_cell(run_state *s, size_t index, bench_cell *c)
 {
     const char *name = grid_value(&s->g, index, "backend");
     const char *threads = grid_value(&s->g, index, "threads");
@@ -245,8 +153,8 @@ make_cell(run_state *s, size_t index, cell *c)
         name ? attn_registry_find(s->h.registry, name) : NULL;
     uint64_t n = attn_registry_executor(s->h.registry)->num_threads;
     int rc = CLI_OK;
-    *c = (cell){.batch = grid_value(&s->g, index, "batch"),
-                .dtype = grid_value(&s->g, index, "dtype")};
+    *c = (bench_cell){.batch = grid_value(&s->g, index, "batch"),
+                      .dtype = grid_value(&s->g, index, "dtype")};
     if (cache && !strcmp(cache, "warm"))
         c->cache = ATTN_CACHE_WARM;
     else if (cache && strcmp(cache, "cold"))
@@ -269,7 +177,7 @@ make_cell(run_state *s, size_t index, cell *c)
 /* A wrong result is a failure and has no row; a layer that the backend
  * refuses leaves its cell out. */
 static int
-not_timed(const cell *c, const attn_error *err)
+not_timed(const bench_cell *c, const attn_error *err)
 {
     const int rc = cli_exit_code(err->status);
     return cli_fail(rc == CLI_INTERNAL || rc == CLI_USAGE ? CLI_FAILED : rc,
@@ -278,7 +186,7 @@ not_timed(const cell *c, const attn_error *err)
 }
 
 static int
-measure(run_state *s, const cell *c, attn_bench_result *r)
+measure(run_state *s, const bench_cell *c, attn_bench_result *r)
 {
     attn_error err = CLI_ERROR_INIT;
     attn_bench *bench = NULL;
@@ -304,9 +212,9 @@ measure(run_state *s, const cell *c, attn_bench_result *r)
 
 /* CLI_USAGE and CLI_INTERNAL end the run; other trouble costs one row. */
 static int
-bench_cell(run_state *s, size_t index)
+time_cell(run_state *s, size_t index)
 {
-    cell c;
+    bench_cell c;
     attn_bench_result r;
     attn_roof roof;
     int rc = make_cell(s, index, &c);
@@ -315,7 +223,7 @@ bench_cell(run_state *s, size_t index)
     if (rc == CLI_OK)
         rc = measure(s, &c, &r);
     if (rc == CLI_OK) {
-        json_t *row = row_cell(&c, &r, &roof);
+        json_t *row = bench_row(&c, &r, &roof);
         if (s->old)
             compare(s, &c, row);
         out_row(&s->out, row);
@@ -334,7 +242,7 @@ run_grid(run_state *s)
     if (rc != CLI_OK)
         return rc;
     for (size_t i = 0; i < s->g.num_cells && rc == CLI_OK; i++)
-        rc = bench_cell(s, i);
+        rc = time_cell(s, i);
     if (rc != CLI_OK || !s->shown)
         return out_abort(&s->out, rc != CLI_OK ? rc : s->rc);
     if (s->old && !s->matched)
