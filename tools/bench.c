@@ -33,6 +33,9 @@ bench_roof(bench_roofs *roofs, const attn_entry *entry, uint32_t threads,
 {
     if (entry->device_type == ATTN_DEVICE_CPU)
         return measure(roofs, threads, roof);
+    if (roofs->bytes <= 0 && !roofs->asked)
+        roofs->bytes = bench_device_bytes(entry);
+    roofs->asked = 1;
     *roof = (attn_roof){.struct_size = sizeof *roof,
                         .read_bytes = roofs->bytes,
                         .f32_flops = roofs->flops,
@@ -49,7 +52,11 @@ bench_bind(const attn_roof *roof, const attn_cost *cost, const char *dtype,
     const double compute = rate > 0 ? cost->flops / rate : 0;
     const double memory =
         roof->read_bytes > 0 && !warm ? cost->bytes / roof->read_bytes : 0;
-    if (compute <= 0 && memory <= 0)
+    /* Without a rate of arithmetic, memory surely binds only what does little
+     * with each byte. */
+    if (memory <= 0 && compute <= 0)
+        return (bench_bound){NULL, 0, 0};
+    if (rate <= 0 && cost->flops > 64 * cost->bytes)
         return (bench_bound){NULL, 0, 0};
     if (compute >= memory)
         return (bench_bound){"compute", rate, compute};
@@ -93,6 +100,10 @@ bench_machine(const bench_roofs *roofs)
         json_object_set_new(row, "bf16_kind", out_text(r->bf16_kind));
         json_array_append_new(list, row);
     }
+    if (roofs->bytes > 0)
+        json_object_set_new(machine, "device_bytes", out_real(roofs->bytes));
+    if (roofs->flops > 0)
+        json_object_set_new(machine, "device_flops", out_real(roofs->flops));
     json_object_set_new(machine, "roofs", list);
     return machine;
 }

@@ -20,8 +20,9 @@ typedef struct bench_cell {
 typedef struct bench_roofs {
     attn_roof *measured;
     size_t count;
-    double flops; /* of the device, from --roof-flops; 0: unknown */
-    double bytes; /* likewise per second */
+    double flops; /* of a device, from --roof-flops; 0: unknown */
+    double bytes; /* per second, from --roof-bytes, else measured */
+    int asked;    /* 1: a device was measured */
 } bench_roofs;
 
 /* The roof that binds a problem of this cost. */
@@ -34,6 +35,9 @@ typedef struct bench_bound {
 /* Rates for a backend with so many threads; measures them the first time. */
 int bench_roof(bench_roofs *roofs, const attn_entry *entry, uint32_t threads,
                attn_roof *roof);
+/* The rate of copies on the entry's device, bytes read and written counted;
+ * 0 when it cannot be measured. */
+double bench_device_bytes(const attn_entry *entry);
 /* warm: the caches fit a cache, so that only arithmetic binds. */
 bench_bound bench_bind(const attn_roof *roof, const attn_cost *cost,
                        const char *dtype, int warm);
