@@ -46,12 +46,11 @@ set_heads(const attn_family *family, attn_any_layer *layer, const char *text)
     return CLI_OK;
 }
 
-/* Every type of the layer whose own option is not given follows the inputs',
- * but for states, which keep their default. */
+/* The types that no option names follow the inputs'. */
 static int
 set_dtype(const attn_family *family, attn_any_layer *layer, const char *text)
 {
-    static const char *const inputs[] = {"q_dtype", "x_dtype", "weight_dtype"};
+    static const char *const inputs[] = {"q_dtype", "x_dtype"};
     int rc = CLI_OK;
     for (size_t i = 0; i < CLI_COUNT(inputs) && rc == CLI_OK; i++)
         if (field_of(family, inputs[i]))
