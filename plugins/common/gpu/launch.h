@@ -50,6 +50,44 @@ launch(const attn_stream &stream, uint32_t blocks, uint32_t shared, const typena
 
 } // namespace gpu
 
+#elif defined(GPU_HIP)
+#include "common/gpu/hip/launch.h"
+
+/* What the compiler looks up for a kernel's host stub; see hip/modules.cpp. */
+struct dim3 {
+    uint32_t x, y, z;
+};
+typedef struct ihipStream_t *hipStream_t;
+extern "C" int hipLaunchKernel(const void *, dim3, dim3, void **, size_t, hipStream_t);
+
+namespace gpu
+{
+
+template <class K>
+__attribute__((global, amdgpu_flat_work_group_size(K::kThreads, K::kThreads))) void
+kernel(typename K::Params p)
+{
+    K::run(p);
+}
+
+template <class K>
+attn_status
+prepare(uint32_t, attn_error *err)
+{
+    return hip_prepare(reinterpret_cast<const void *>(&kernel<K>), K::kName, err);
+}
+
+template <class K>
+attn_status
+launch(const attn_stream &stream, uint32_t blocks, uint32_t shared, const typename K::Params &p,
+       attn_error *err)
+{
+    return hip_launch(reinterpret_cast<const void *>(&kernel<K>), K::kName, stream, blocks,
+                      K::kThreads, shared, &p, err);
+}
+
+} // namespace gpu
+
 #elif defined(GPU_EMU)
 #include "common/gpu/emu/machine.h"
 
@@ -61,6 +99,14 @@ namespace gpu
 /* Runs now, or when a graph that records this stream is launched. */
 attn_status emu_enqueue(const attn_stream &stream, std::function<attn_status(attn_error *)> work,
                         attn_error *err);
+
+/* Lanes that run together: K::kWave where the kernel names it (64 on gfx942), else 32. */
+template <class K, class = void> struct Wave {
+    static constexpr uint32_t lanes = 32;
+};
+template <class K> struct Wave<K, decltype(void(K::kWave))> {
+    static constexpr uint32_t lanes = K::kWave;
+};
 
 template <class K>
 void
@@ -81,7 +127,7 @@ attn_status
 run_now(uint32_t blocks, uint32_t shared, const typename K::Params &p, attn_error *err)
 {
     char message[emu::kMessage];
-    const emu::Launch l = {K::kName, blocks, K::kThreads, shared, 32, entry<K>, &p};
+    const emu::Launch l = {K::kName, blocks, K::kThreads, shared, Wave<K>::lanes, entry<K>, &p};
     if (emu::run(l, message))
         return ATTN_OK;
     return attn_fail(err, ATTN_E_DEVICE, K::kName, message);

@@ -29,6 +29,8 @@
 
 #if defined(GPU_CUDA)
 #include "common/gpu/tile_cuda.h"
+#elif defined(GPU_HIP)
+#include "common/gpu/tile_hip.h"
 #elif defined(GPU_EMU)
 #include "common/gpu/tile_emu.h"
 #endif

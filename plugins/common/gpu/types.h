@@ -6,7 +6,6 @@
 #include "common/gpu/target.h"
 
 #include <cstdint>
-#include <cstring>
 
 namespace gpu
 {
@@ -32,7 +31,7 @@ GPU_HOST_FN float
 bits_to_float(uint32_t bits)
 {
     float f;
-    memcpy(&f, &bits, sizeof f);
+    __builtin_memcpy(&f, &bits, sizeof f);
     return f;
 }
 
@@ -40,7 +39,7 @@ GPU_HOST_FN uint32_t
 float_to_bits(float f)
 {
     uint32_t bits;
-    memcpy(&bits, &f, sizeof bits);
+    __builtin_memcpy(&bits, &f, sizeof bits);
     return bits;
 }
 
