@@ -2,7 +2,33 @@
 #include "config.h"
 
 #include "base/error.h"
-#include "batch/batch.h"
+#include "batch/room.h"
+#include "batch/rules.h"
+
+static const uint8_t rules[ATTN_NUM_FIELDS] = {
+    RULES_FLAGS(ATTN_CARRIED),
+    RULES_REQS(ATTN_CARRIED),
+    RULES_TOKENS(ATTN_CARRIED),
+    RULES_MAX_QUERY(ATTN_CARRIED),
+    RULES_MAX_SEQ(ATTN_CARRIED),
+    RULES_STATES(ATTN_CARRIED),
+    RULES_STARTS(ATTN_CARRIED),
+    RULES_LENS(ATTN_CARRIED),
+    RULES_PREFILLING(ATTN_CARRIED),
+    RULES_PROMPT(ATTN_CARRIED),
+    RULES_CAUSAL(ATTN_CARRIED),
+    RULES_RANGES(ATTN_CARRIED),
+    RULES_LOCAL(ATTN_RECOMPUTED),
+    RULES_UNKNOWN_EXT(ATTN_CARRIED),
+    RULES_LAYOUT(ATTN_CARRIED),
+    RULES_WIDTH(ATTN_CARRIED),
+    RULES_TABLE(ATTN_CARRIED),
+    RULES_SLOTS(ATTN_CARRIED),
+    RULES_STATE(ATTN_CARRIED, ATTN_CARRIED, ATTN_CARRIED, ATTN_CARRIED)};
+
+const attn_transform attn_transform_context_parallel = {
+    "dcp_local_seq_lens", "this rank's lengths under context parallelism",
+    rules};
 
 int32_t
 attn_context_parallel_local(int32_t seq_len, uint32_t world, uint32_t rank,
@@ -17,4 +43,41 @@ attn_context_parallel_local(int32_t seq_len, uint32_t world, uint32_t rank,
     if (rest > interleave)
         rest = interleave;
     return (int32_t)(rounds * interleave + rest);
+}
+
+attn_status
+attn_context_parallel(const attn_batch *batch, uint32_t world, uint32_t rank,
+                      uint32_t interleave, attn_batch_room *room,
+                      attn_batch *out, attn_error *err)
+{
+    attn_batch_size need = {.struct_size = sizeof need};
+    attn_status status;
+
+    if (!batch || !out || rank >= world || interleave == 0 ||
+        (uint64_t)world * interleave > INT32_MAX)
+        return attn_error_set(err, ATTN_E_ARG, "rank",
+                              "rank %u of %u with interleave %u, or a NULL "
+                              "argument",
+                              rank, world, interleave);
+    need.num_reqs = batch->num_reqs;
+    status = attn_batch_need_host(batch, "context parallelism",
+                                  ATTN_UPPER_BOUND, err);
+    if (!status)
+        status = attn_room_check(room, &need, "context parallelism", err);
+    if (status)
+        return status;
+    for (uint32_t r = 0; r < batch->num_reqs; r++)
+        room->local_seq_lens[r] = attn_context_parallel_local(
+            batch->seq_lens[r], world, rank, interleave);
+    room->context_parallel = (attn_ext_context_parallel){
+        .head = {sizeof room->context_parallel, 0, ATTN_EXT_CONTEXT_PARALLEL,
+                 batch->ext},
+        .world = world,
+        .rank = rank,
+        .interleave = interleave,
+        .local_seq_lens = room->local_seq_lens};
+    *out = *batch;
+    out->struct_size = sizeof *out;
+    out->ext = &room->context_parallel.head;
+    return ATTN_OK;
 }

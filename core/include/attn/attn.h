@@ -12,9 +12,14 @@
 #include <attn/call.h>
 #include <attn/config.h>
 #include <attn/executor.h>
+#include <attn/merge.h>
+#include <attn/plan.h>
 #include <attn/plugin.h>
+#include <attn/recurrent.h>
 #include <attn/registry.h>
 #include <attn/select.h>
 #include <attn/session.h>
+#include <attn/spec_decode.h>
+#include <attn/transform.h>
 
 #endif /* ATTN_ATTN_H */

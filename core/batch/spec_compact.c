@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include <attn/spec_decode.h>
+
+#include "base/error.h"
+#include "batch/room.h"
+#include "batch/rules.h"
+
+static const uint8_t rules[ATTN_NUM_FIELDS] = {
+    RULES_FLAGS(ATTN_CARRIED),
+    RULES_REQS(ATTN_CARRIED),
+    RULES_TOKENS(ATTN_RECOMPUTED),
+    RULES_MAX_QUERY(ATTN_RECOMPUTED),
+    RULES_MAX_SEQ(ATTN_RECOMPUTED),
+    RULES_STATES(ATTN_CARRIED),
+    RULES_STARTS(ATTN_RECOMPUTED),
+    RULES_LENS(ATTN_RECOMPUTED),
+    RULES_PREFILLING(ATTN_SLICED),
+    RULES_PROMPT(ATTN_SLICED),
+    RULES_CAUSAL(ATTN_SLICED),
+    RULES_RANGES(ATTN_SLICED),
+    RULES_LOCAL(ATTN_RECOMPUTED),
+    RULES_UNKNOWN_EXT(ATTN_INVALID),
+    RULES_LAYOUT(ATTN_CARRIED),
+    RULES_WIDTH(ATTN_CARRIED),
+    RULES_TABLE(ATTN_CARRIED),
+    RULES_SLOTS(ATTN_SLICED),
+    RULES_STATE(ATTN_SLICED, ATTN_SLICED, ATTN_SLICED, ATTN_INVALID)};
+
+const attn_transform attn_transform_spec_compact = {
+    "spec_decode_prepare_inputs", "without the rejected draft tokens", rules};
+
+static attn_status
+check_rejected(const attn_batch *batch, const int32_t *rejected,
+               attn_error *err)
+{
+    for (uint32_t r = 0; r < batch->num_reqs; r++) {
+        uint32_t query = batch_query_len(batch, r);
+
+        if (rejected[r] < 0 ||
+            (query ? (uint32_t)rejected[r] >= query : rejected[r] != 0))
+            return attn_error_set(err, ATTN_E_ARG, "num_rejected",
+                                  "request %u: %d rejected of %u tokens", r,
+                                  rejected[r], query);
+    }
+    return ATTN_OK;
+}
+
+static void
+compact_lengths(const attn_batch *batch, const int32_t *rejected,
+                attn_batch_room *room, attn_batch *out)
+{
+    int32_t at = 0, longest = 0, longest_seq = 0;
+
+    room->query_start_loc[0] = 0;
+    for (uint32_t r = 0; r < batch->num_reqs; r++) {
+        int32_t query = (int32_t)batch_query_len(batch, r) - rejected[r];
+        int32_t seq = batch->seq_lens[r] - rejected[r];
+
+        at += query;
+        room->query_start_loc[r + 1] = at;
+        room->seq_lens[r] = seq;
+        longest = query > longest ? query : longest;
+        longest_seq = seq > longest_seq ? seq : longest_seq;
+    }
+    out->num_tokens = (uint32_t)at;
+    out->max_query_len = (uint32_t)longest;
+    out->max_seq_len = (uint32_t)longest_seq;
+    out->query_start_loc = room->query_start_loc;
+    out->seq_lens = room->seq_lens;
+}
+
+static void
+compact_tokens(const attn_batch *batch, const int32_t *starts,
+               const int64_t *slots, int64_t *kept, uint32_t *indices)
+{
+    for (uint32_t r = 0; r < batch->num_reqs; r++) {
+        int32_t from = batch->query_start_loc[r] - starts[r];
+
+        for (int32_t t = starts[r]; indices && t < starts[r + 1]; t++)
+            indices[t] = (uint32_t)(from + t);
+        for (int32_t t = starts[r]; slots && t < starts[r + 1]; t++)
+            kept[t] = slots[from + t];
+    }
+}
+
+attn_status
+attn_spec_compact(const attn_batch *batch, const attn_kv_group *group,
+                  const int32_t *num_rejected, uint32_t *token_indices,
+                  attn_batch_room *room, attn_batch *out,
+                  attn_kv_group *out_group, attn_error *err)
+{
+    attn_batch_size need;
+    attn_status status;
+
+    if (!batch || !out || (group && !out_group) ||
+        (batch->num_reqs && !num_rejected))
+        return attn_error_set(err, ATTN_E_ARG, "num_rejected",
+                              "spec compact: a NULL argument");
+    status = attn_batch_need_host(batch, "spec compact", ATTN_UPPER_BOUND, err);
+    if (!status)
+        status = check_rejected(batch, num_rejected, err);
+    if (!status)
+        status = attn_batch_size_of(batch, group, &need, err);
+    if (status)
+        return status;
+    need.table_cols = 0;
+    status = attn_room_check(room, &need, "spec compact", err);
+    if (status)
+        return status;
+    attn_room_begin(batch, out);
+    compact_lengths(batch, num_rejected, room, out);
+    room_source_range(room, 0, batch->num_reqs);
+    attn_room_gather(batch, room, out);
+    attn_room_local_lens(batch, room, out);
+    compact_tokens(batch, room->query_start_loc,
+                   group ? group->slot_mapping : NULL, room->slot_mapping,
+                   token_indices);
+    if (!group)
+        return ATTN_OK;
+    attn_room_begin_group(group, out_group);
+    out_group->block_table_device = group->block_table_device;
+    if (group->slot_mapping)
+        out_group->slot_mapping = room->slot_mapping;
+    attn_room_gather_state(group, batch->num_reqs, room, out_group);
+    return ATTN_OK;
+}
