@@ -68,13 +68,13 @@ attn_transform_at(uint32_t index)
 }
 
 const char *
-attn_field_name(uint32_t field)
+attn_batch_field_name(uint32_t field)
 {
     return field < ATTN_NUM_FIELDS ? field_names[field] : NULL;
 }
 
 const char *
-attn_field_rule_name(uint32_t rule)
+attn_batch_rule_name(uint32_t rule)
 {
     return rule <= ATTN_INVALID ? rule_names[rule] : NULL;
 }

@@ -158,11 +158,10 @@ extend_slots(const attn_batch *batch, const attn_kv_group *group,
         uint32_t rejected =
             params->num_rejected ? (uint32_t)params->num_rejected[r] : 0;
         uint32_t position = (uint32_t)batch->seq_lens[r];
+        const int64_t *from = group->slot_mapping + batch->query_start_loc[r];
 
         for (uint32_t i = 0; i < old; i++)
-            slots[i] = i + rejected < old
-                           ? group->slot_mapping[batch->query_start_loc[r] + i]
-                           : -1;
+            slots[i] = i + rejected < old ? from[i] : -1;
         for (uint32_t i = 0; i < count; i++, position++) {
             uint32_t page = divisor_div(block, position);
 

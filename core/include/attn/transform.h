@@ -31,7 +31,7 @@ extern "C" {
 /* ------------------------------------------------------------ field tables */
 
 /* The fields, in the order of the tables. */
-typedef enum attn_field {
+typedef enum attn_batch_field {
     ATTN_FIELD_BATCH_FLAGS,
     ATTN_FIELD_NUM_REQS,
     ATTN_FIELD_NUM_TOKENS,
@@ -67,7 +67,7 @@ typedef enum attn_field {
     ATTN_FIELD_CHECKPOINT_SLOTS,
     ATTN_FIELD_STATE_DEVICE, /* the three mirrors of attn_ext_state */
     ATTN_NUM_FIELDS
-} attn_field;
+} attn_batch_field;
 
 /* What becomes of a field. An absent input field is absent in the output. */
 #define ATTN_CARRIED 1u    /* the same value or pointer */
@@ -88,9 +88,9 @@ typedef struct attn_transform {
  * the end. Those of attn/plan.h only read. Static. */
 ATTN_API const attn_transform *attn_transform_at(uint32_t index);
 /* [any] "batch.seq_lens"; NULL for a number that is none. Static. */
-ATTN_API const char *attn_field_name(uint32_t field);
+ATTN_API const char *attn_batch_field_name(uint32_t field);
 /* [any] "carried"; NULL for a number that is none. Static. */
-ATTN_API const char *attn_field_rule_name(uint32_t rule);
+ATTN_API const char *attn_batch_rule_name(uint32_t rule);
 
 /* -------------------------------------------------------------------- room */
 
