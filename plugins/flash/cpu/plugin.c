@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "flash/cpu/flash.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const attn_host *the_host;
+static flash_options options;
+
+const attn_host *
+flash_host(void)
+{
+    return the_host;
+}
+
+const flash_options *
+flash_get_options(void)
+{
+    return &options;
+}
+
+/* ------------------------------------------------------------------ claims */
+
+static const char *const archs[] = {"*"};
+
+static const attn_dim_claim dims[] = {
+    {"head_dim", {8, FLASH_MAX_DIM, 8}, 0},
+    {"head_dim_v", {8, FLASH_MAX_DIM, 8}, 0},
+    {"block_size", {1, 65536, 1}, 0},
+};
+
+static const attn_dtype_claim dtypes[] = {
+    {"q_dtype", ATTN_F32, 0},   {"q_dtype", ATTN_F16, 0},   {"q_dtype", ATTN_BF16, 0},
+    {"out_dtype", ATTN_F32, 0}, {"out_dtype", ATTN_F16, 0}, {"out_dtype", ATTN_BF16, 0},
+    {"kv_dtype", ATTN_F32, 0},  {"kv_dtype", ATTN_F16, 0},  {"kv_dtype", ATTN_BF16, 0},
+    {"kv_dtype", ATTN_E4M3, 0}, {"kv_dtype", ATTN_E5M2, 0},
+};
+
+static const attn_caps caps = {
+    .struct_size = sizeof caps,
+    .capture = ATTN_CAPTURE_NEVER,
+    .features = ATTN_F_CAUSAL | ATTN_F_NONCAUSAL | ATTN_F_PER_REQUEST_CAUSAL | ATTN_F_WINDOW |
+                ATTN_F_SOFTCAP | ATTN_F_SINKS | ATTN_F_ALIBI | ATTN_F_PREFIX_RANGES | ATTN_F_CROSS |
+                ATTN_F_LSE | ATTN_F_KV_SCALES,
+    .properties = ATTN_P_DETERMINISTIC | ATTN_P_BATCH_INVARIANT,
+    .archs = archs,
+    .dims = dims,
+    .dtypes = dtypes,
+    .num_archs = 1,
+    .num_dims = sizeof dims / sizeof *dims,
+    .num_dtypes = sizeof dtypes / sizeof *dtypes,
+};
+
+static void
+check_dim(attn_reasons *reasons, const char *name, uint32_t dim)
+{
+    char text[96];
+    if (dim >= 8 && dim <= FLASH_MAX_DIM && dim % 8 == 0)
+        return;
+    snprintf(text, sizeof text, "%s %u: supports multiples of 8 from 8 to %u", name, dim,
+             FLASH_MAX_DIM);
+    attn_reason_add(reasons, text);
+}
+
+static void
+check_dtype(attn_reasons *reasons, const char *name, attn_dtype dtype, int fp8)
+{
+    char text[96];
+    const int type = cpu_type_of(dtype);
+    if (type >= 0 && (fp8 || type <= CPU_BF16))
+        return;
+    snprintf(text, sizeof text, "%s code %u of %u bits: supports f32, f16, bf16%s", name,
+             dtype.code, dtype.bits, fp8 ? ", e4m3fn, e5m2" : "");
+    attn_reason_add(reasons, text);
+}
+
+attn_status
+flash_check(const attn_backend *self, const char *arch, const attn_layer *layer,
+            attn_reasons *reasons)
+{
+    (void)self, (void)arch;
+    const attn_flash_layer *l = (const attn_flash_layer *)layer;
+    attn_reasons count = {.struct_size = sizeof count};
+    attn_reasons *r = reasons ? reasons : &count;
+    char text[96];
+    r->count = 0;
+    if (!l->num_kv_heads || !l->num_heads || l->num_heads % l->num_kv_heads) {
+        snprintf(text, sizeof text, "num_heads %u: must be a multiple of num_kv_heads %u",
+                 l->num_heads, l->num_kv_heads);
+        attn_reason_add(r, text);
+    }
+    check_dim(r, "head_dim", l->head_dim);
+    check_dim(r, "head_dim_v", l->head_dim_v);
+    if (!l->block_size || l->block_size > 65536) {
+        snprintf(text, sizeof text, "block_size %u: supports 1 to 65536", l->block_size);
+        attn_reason_add(r, text);
+    }
+    check_dtype(r, "q_dtype", l->q_dtype, 0);
+    check_dtype(r, "kv_dtype", l->kv_dtype, 1);
+    check_dtype(r, "out_dtype", l->out_dtype, 0);
+    if (!isfinite(l->scale)) {
+        snprintf(text, sizeof text, "scale %g: must be finite", (double)l->scale);
+        attn_reason_add(r, text);
+    }
+    return r->count ? ATTN_E_UNSUPPORTED : ATTN_OK;
+}
+
+/* Keys of a head follow each other: a decode step reads them in one run. */
+static void
+fill_cache(attn_cache_spec *cache, const char *name, const attn_flash_layer *l, uint32_t dim)
+{
+    const int64_t size = l->block_size, heads = l->num_kv_heads;
+    *cache = (attn_cache_spec){.dtype = l->kv_dtype,
+                               .ndim = 3,
+                               .shape = {size, heads, dim},
+                               .strides = {dim, size * dim, 1},
+                               .alignment = FLASH_ALIGN};
+    attn_text_copy(cache->name, sizeof cache->name, name);
+    cache->bytes_per_block = (uint64_t)(size * heads) * dim * (l->kv_dtype.bits / 8);
+}
+
+attn_status
+flash_kv_spec(const attn_backend *self, const attn_layer *layer, attn_kv_spec *spec)
+{
+    const attn_flash_layer *l = (const attn_flash_layer *)layer;
+    const attn_status status = flash_check(self, NULL, layer, NULL);
+    if (status)
+        return status;
+    spec->num_caches = 2;
+    spec->block_sizes = (attn_range){1, 65536, 1};
+    spec->preferred_block_size = 64;
+    fill_cache(&spec->caches[0], "k", l, l->head_dim);
+    fill_cache(&spec->caches[1], "v", l, l->head_dim_v);
+    return ATTN_OK;
+}
+
+static const attn_backend backend = {
+    .struct_size = sizeof backend,
+    .device_type = ATTN_DEVICE_CPU,
+    .name = "flash.cpu",
+    .summary = "paged softmax attention on the CPU: AVX2, AVX-512, AVX-512 BF16, AMX, plain C",
+    .family = ATTN_FAMILY_FLASH,
+    .op = &flash_op,
+    .caps = (const attn_caps *const[]){&caps},
+    .num_caps = 1,
+};
+
+/* ----------------------------------------------------------------- options */
+
+#define OPTION_INT(n, v, l, h, t)                                                           \
+    &(const attn_option)                                                                    \
+    {                                                                                       \
+        .struct_size = sizeof(attn_option), .type = ATTN_OPTION_INT, .name = n, .value = v, \
+        .lo = l, .hi = h, .help = t                                                         \
+    }
+
+static const attn_option *const option_list[] = {
+    &(const attn_option){.struct_size = sizeof(attn_option),
+                         .type = ATTN_OPTION_CHOICE,
+                         .name = "isa",
+                         .value = "auto",
+                         .choices = CPU_ISA_CHOICES,
+                         .help = "instruction-set level; auto is the highest the CPU has"},
+    OPTION_INT("query_rows", "192", 16, 4096,
+               "rows (query tokens x heads of a KV head) computed on one packing of the keys"),
+    OPTION_INT("split_keys", "1024", 64, 1048576, "least keys of a split of a decode request"),
+    OPTION_INT("max_splits", "16", 1, FLASH_MAX_SPLITS, "most splits of a decode request"),
+};
+
+static attn_status
+set_isa(const char *value, attn_error *err)
+{
+    char text[96];
+    if (cpu_isa_parse(value, &options.isa))
+        return attn_fail(err, ATTN_E_ARG, "option.isa", "unknown level");
+    if (options.isa <= cpu_isa_best())
+        return ATTN_OK;
+    snprintf(text, sizeof text, "%s: this CPU has %s", value, cpu_isa_name(cpu_isa_best()));
+    return attn_fail(err, ATTN_E_DEVICE, "option.isa", text);
+}
+
+static attn_status
+init(const attn_host *host, const attn_key_value *values, uint32_t num_values, attn_error *err)
+{
+    the_host = host;
+    options = (flash_options){
+        .isa = cpu_isa_best(), .query_rows = 192, .split_keys = 1024, .max_splits = 16};
+    for (uint32_t i = 0; i < num_values; i++) {
+        const char *key = values[i].key, *value = values[i].value;
+        attn_status status = ATTN_OK;
+        if (!strcmp(key, "isa"))
+            status = set_isa(value, err);
+        else if (!strcmp(key, "query_rows"))
+            options.query_rows = (uint32_t)strtoul(value, NULL, 10);
+        else if (!strcmp(key, "split_keys"))
+            options.split_keys = (uint32_t)strtoul(value, NULL, 10);
+        else if (!strcmp(key, "max_splits"))
+            options.max_splits = (uint32_t)strtoul(value, NULL, 10);
+        if (status)
+            return status;
+    }
+    return ATTN_OK;
+}
+
+static void
+shutdown_plugin(void)
+{
+    the_host = NULL;
+}
+
+static const void *
+get_extension(const char *id)
+{
+    (void)id;
+    return NULL;
+}
+
+static attn_status
+open_device(attn_device device, attn_ctx **ctx, attn_error *err)
+{
+    static char the_ctx;
+    if (device.type != ATTN_DEVICE_CPU)
+        return attn_fail(err, ATTN_E_NO_DEVICE, "device.type", "runs on the CPU only");
+    *ctx = (attn_ctx *)(void *)&the_ctx;
+    return ATTN_OK;
+}
+
+static void
+close_device(attn_ctx *ctx)
+{
+    (void)ctx;
+}
+
+static const attn_plugin plugin = {
+    .struct_size = sizeof plugin,
+    .id = "attn.flash.cpu",
+    .version = "0.1.0",
+    .vendor = "libattn",
+    .url = "",
+    .license = "Apache-2.0",
+    .backends = (const attn_backend *const[]){&backend},
+    .options = option_list,
+    .num_backends = 1,
+    .num_options = sizeof option_list / sizeof *option_list,
+    .get_extension = get_extension,
+    .init = init,
+    .shutdown = shutdown_plugin,
+    .open = open_device,
+    .close = close_device,
+};
+
+ATTN_PLUGIN_NOTE("attn.flash.cpu", "0.1.0", "cpu", "flash.cpu")
+ATTN_PLUGIN_ENTRY(plugin)

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "flash/cpu/flash.h"
+
+const flash_kernel *
+flash_kernel_pick(cpu_isa isa, cpu_type q, cpu_type kv)
+{
+#if defined(__x86_64__)
+    if (isa >= CPU_ISA_AVX512)
+        return &flash_f32_avx512;
+    if (isa >= CPU_ISA_AVX2)
+        return &flash_f32_avx2;
+#else
+    (void)isa;
+#endif
+    (void)q, (void)kv;
+    return &flash_f32_generic;
+}
+
+static uint32_t
+round_up(uint32_t n, uint32_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
+void
+flash_shape_plan(flash_shape *shape, const flash_kernel *kernel, const flash_options *options)
+{
+    shape->group = shape->heads / shape->kv_heads;
+    shape->words = shape->dim / kernel->word_size;
+    shape->cols = round_up(shape->dim_v, kernel->lanes);
+    /* a packed tile of keys and values stays within a quarter of an L2 of 1 MiB each */
+    const uint32_t widest = shape->dim > shape->dim_v ? shape->dim : shape->dim_v;
+    shape->key_tile = widest / kernel->word_size <= 128 ? 256 : 128;
+    shape->tokens = options->query_rows / shape->group;
+    if (shape->tokens == 0)
+        shape->tokens = 1;
+    shape->rows = shape->tokens * shape->group;
+}
+
+static size_t
+take(size_t *at, size_t bytes)
+{
+    const size_t here = *at;
+    *at += (bytes + FLASH_ALIGN - 1) / FLASH_ALIGN * FLASH_ALIGN;
+    return here;
+}
+
+void
+flash_scratch_plan(flash_scratch *layout, const flash_shape *shape, const flash_kernel *kernel)
+{
+    const size_t rows = shape->rows, tile = shape->key_tile, f = sizeof(float);
+    const size_t value_cols = round_up(shape->dim_v, kernel->col_tile);
+    size_t at = 0;
+    layout->q = take(&at, rows * shape->words * f);
+    layout->k = take(&at, tile * shape->words * f);
+    layout->v = take(&at, tile / kernel->word_size * value_cols * f);
+    layout->s = take(&at, kernel->row_tile * tile * f);
+    layout->p = take(&at, kernel->row_tile * (tile / kernel->word_size) * f);
+    layout->o = take(&at, rows * shape->cols * f);
+    layout->max = take(&at, rows * f);
+    layout->sum = take(&at, rows * f);
+    layout->span = take(&at, shape->tokens * 2 * sizeof(int32_t));
+    layout->key_rows = take(&at, tile * sizeof(void *));
+    layout->value_rows = take(&at, tile * sizeof(void *));
+    layout->staging = take(&at, (size_t)kernel->lanes * FLASH_MAX_DIM * f);
+    layout->zero = take(&at, FLASH_MAX_DIM * f);
+    layout->bytes = at;
+}
+
+static int32_t
+clamp(int64_t x, int32_t hi)
+{
+    return x < 0 ? 0 : x > hi ? hi : (int32_t)x;
+}
+
+void
+flash_visible(const flash_job *job, uint32_t req, uint32_t i, int32_t *lo, int32_t *hi)
+{
+    const flash_shape *shape = job->shape;
+    const int32_t *start = job->query_start_loc + req;
+    const int32_t keys = job->seq_lens[req];
+    *lo = 0;
+    *hi = keys;
+    if (job->cross)
+        return;
+    const int64_t p = (int64_t)keys - (start[1] - start[0]) + i;
+    if (shape->window_left >= 0)
+        *lo = clamp(p - shape->window_left, keys);
+    if (shape->window_right >= 0)
+        *hi = clamp(p + shape->window_right + 1, keys);
+    const int causal = job->causal ? job->causal[req] : (int)shape->causal;
+    if (causal && p + 1 < *hi)
+        *hi = (int32_t)p + 1;
+    const int32_t *range = job->ranges + 2 * (size_t)req * job->num_ranges;
+    for (uint32_t n = 0; n < job->num_ranges; n++, range += 2)
+        if (range[0] >= 0 && range[0] <= p && p <= range[1]) {
+            *lo = range[0] < *lo ? range[0] : *lo;
+            *hi = range[1] < *hi ? *hi : clamp((int64_t)range[1] + 1, keys);
+        }
+}
+
+uint32_t
+flash_splits(const flash_shape *shape, const flash_options *options, uint32_t query_len,
+             uint32_t keys)
+{
+    if (query_len > 1 && query_len * shape->group > 16)
+        return 1;
+    if (query_len > shape->tokens)
+        return 1;
+    const uint32_t n = keys / options->split_keys;
+    return n < 1 ? 1 : n > options->max_splits ? options->max_splits : n;
+}
+
+static uint64_t
+split_tokens(const flash_shape *shape, const attn_limits *limits)
+{
+    const uint64_t each = shape->group <= 16 ? 16 / shape->group : 1;
+    const uint64_t all = each * limits->max_reqs;
+    return all < limits->max_tokens ? all : limits->max_tokens;
+}
+
+uint64_t
+flash_max_partials(const flash_shape *shape, const flash_options *options,
+                   const attn_limits *limits)
+{
+    const uint32_t splits = flash_splits(shape, options, 1, limits->max_seq_len);
+    return splits == 1 ? 0 : split_tokens(shape, limits) * shape->heads * splits;
+}
+
+uint64_t
+flash_max_blocks(const flash_shape *shape, const flash_options *options, const attn_limits *limits)
+{
+    const uint32_t splits = flash_splits(shape, options, 1, limits->max_seq_len);
+    return limits->max_tokens / shape->tokens + (uint64_t)limits->max_reqs * splits;
+}
