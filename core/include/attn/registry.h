@@ -5,7 +5,12 @@
  * file before it is loaded, probes unknown ones in a child process, loads,
  * shakes hands, validates tables, settles duplicates, and keeps one row per
  * backend with its state and reason. One bad plugin changes nothing for the
- * others, unless its section says enabled = yes. */
+ * others, unless its section says enabled = yes.
+ *
+ * Duplicates: of one file named twice, and of one backend name offered by two
+ * ready plugins, the higher priority stays, then the earlier row; the other is
+ * shadowed and says by whom. A plugin is never unloaded and serves one
+ * registry at a time; a file replaced after it was loaded is refused. */
 #ifndef ATTN_REGISTRY_H
 #define ATTN_REGISTRY_H
 
@@ -57,14 +62,16 @@ typedef struct attn_registry_params {
     /* NULL, or one library (a path) to load in place of what the
      * configuration names: `attnctl test ./x.so`. */
     const char *only_library;
-    /* NULL-key terminated overrides of that library's, or of the plugin's
+    /* NULL-key terminated overrides (ATTN_E_ARG when one is unknown or bad) of
+     * that library's, or of the plugin's
      * that offers backend option_backend, options; may be NULL. */
     const attn_key_value *options;
     const char *option_backend;
 } attn_registry_params;
 
-/* [main] ATTN_E_CONFIG or ATTN_E_REFUSED when a plugin marked enabled = yes
- * fails; other plugins' faults only show in their rows. */
+/* [main] ATTN_E_REFUSED when a plugin marked enabled = yes is refused or
+ * quarantined; other plugins' faults only show in their rows. An absent
+ * device is no failure. Takes the log filter of the configuration. */
 ATTN_API attn_status attn_registry_open(const attn_registry_params *params,
                                         attn_registry **registry,
                                         attn_error *err);
