@@ -159,6 +159,7 @@ ATTN_API attn_status attn_compare(const attn_reference *reference,
 /* --------------------------------------------------------------------- run */
 
 #define ATTN_RUN_CAPTURE 1u /* device: forward in a graph, launched once */
+#define ATTN_RUN_PADDED 2u  /* free outer strides longer than needed */
 
 typedef struct attn_run_params {
     uint32_t struct_size;
@@ -175,7 +176,8 @@ typedef struct attn_run_params {
  * workspaces start as NaN. *result is a call of the same layer with "out" and
  * what else the family writes (lse, conv_state, ssm_state; k_cache, v_cache
  * or kv_cache after an update). ATTN_E_UNSUPPORTED: the backend refuses the
- * layer; ATTN_E_INTERNAL: it wrote outside its outputs. params may be NULL.
+ * layer; ATTN_E_INTERNAL: it wrote outside its outputs. params may be NULL;
+ * registry too, for an entry whose plugin the caller initialised himself.
  * The caller frees *result. */
 ATTN_API attn_status attn_call_run(attn_registry *registry,
                                    const attn_entry *entry,

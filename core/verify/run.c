@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <attn/verify.h>
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "verify/trial.h"
+
+static void
+join(char *text, size_t size, const char *more)
+{
+    const size_t n = strlen(text);
+    if (n < size)
+        snprintf(text + n, size - n, "%s%s", n ? "; " : "", more);
+}
+
+/* The plugin's own check alone, where there is no registry. */
+static int
+own_check(const attn_entry *entry, const attn_layer *layer, char *text,
+          size_t size)
+{
+    char buf[2048];
+    attn_reasons r = {
+        .struct_size = sizeof r, .buf = buf, .capacity = sizeof buf};
+    if (!entry->backend->op->check(entry->backend, entry->arch, layer, &r))
+        return 1;
+    for (uint64_t at = 0; at < r.used; at += strlen(buf + at) + 1)
+        join(text, size, buf + at);
+    return 0;
+}
+
+int
+attn_eligible(attn_registry *registry, const attn_entry *entry,
+              const attn_layer *layer, char *text, size_t size)
+{
+    const attn_select_params params = {.struct_size = sizeof params,
+                                       .layer_index = ATTN_LAYER_INDEX_NONE};
+    attn_selection *all = NULL;
+    int ok = 0;
+    *text = 0;
+    if (!registry)
+        return own_check(entry, layer, text, size);
+    attn_error why = ATTN_ERROR_INIT;
+    attn_select(registry, layer, &params, &all, &why);
+    if (!all)
+        join(text, size, why.message);
+    for (size_t i = 0; all && i < attn_selection_count(all); i++) {
+        const attn_candidate *c = attn_selection_at(all, i);
+        if (c->entry != entry)
+            continue;
+        ok = (int)c->eligible;
+        for (uint32_t k = 0; !ok && k < c->num_reasons; k++)
+            join(text, size, c->reasons[k]);
+    }
+    attn_selection_free(all);
+    return ok;
+}
+
+static attn_status
+run_captured(attn_trial *t, attn_error *err)
+{
+    attn_status s = attn_trial_build(t, err);
+    if (!s)
+        s = attn_trial_update(t, err);
+    if (!s)
+        s = attn_trial_capture(t, err);
+    if (!s)
+        s = attn_trial_replay(t, err);
+    if (!s)
+        s = attn_trial_sync(t, err);
+    return s ? s : attn_trial_check(t, err);
+}
+
+attn_status
+attn_call_run(attn_registry *registry, const attn_entry *entry,
+              const attn_call *call, const attn_run_params *params,
+              attn_call **result, attn_error *err)
+{
+    char text[sizeof err->message];
+    const uint32_t flags = params ? params->flags : 0;
+    attn_trial *t = NULL;
+    if (!entry->backend)
+        return attn_error_set(err, ATTN_E_ARG, "entry", "'%s' is %s: %s",
+                              entry->name, attn_state_str(entry->state),
+                              entry->reason);
+    if (strcmp(entry->backend->family, attn_call_layer(call)->family) != 0)
+        return attn_error_set(err, ATTN_E_UNSUPPORTED, "layer.family",
+                              "family '%s': '%s' has '%s'",
+                              attn_call_layer(call)->family, entry->name,
+                              entry->backend->family);
+    if (!attn_eligible(registry, entry, attn_call_layer(call), text,
+                       sizeof text))
+        return attn_error_set(err, ATTN_E_UNSUPPORTED, "layer", "%s", text);
+    const attn_trial_params in = {
+        .registry = registry,
+        .entry = entry,
+        .num_threads = params ? params->num_threads : 0,
+        .capture =
+            flags & ATTN_RUN_CAPTURE ? ATTN_CAPTURE_ALWAYS : ATTN_CAPTURE_NEVER,
+        .flags = flags & ATTN_RUN_PADDED ? ATTN_TRIAL_PADDED : 0};
+    attn_status s = attn_trial_create(&in, call, &t, err);
+    if (s)
+        return s;
+    s = (flags & ATTN_RUN_CAPTURE) && t->place.service ? run_captured(t, err)
+                                                       : attn_trial_run(t, err);
+    if (!s)
+        s = attn_trial_collect(t, result, err);
+    attn_trial_destroy(t);
+    return s;
+}
