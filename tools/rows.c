@@ -38,7 +38,10 @@ row_option(const attn_option *o)
     json_object_set_new(row, "default", out_text(o->value));
     if (o->choices)
         json_object_set_new(row, "choices", out_text(o->choices));
-    if (o->type == ATTN_OPTION_INT || o->type == ATTN_OPTION_FLOAT) {
+    if (o->type == ATTN_OPTION_INT) {
+        json_object_set_new(row, "lo", json_integer((json_int_t)o->lo));
+        json_object_set_new(row, "hi", json_integer((json_int_t)o->hi));
+    } else if (o->type == ATTN_OPTION_FLOAT) {
         json_object_set_new(row, "lo", out_real(o->lo));
         json_object_set_new(row, "hi", out_real(o->hi));
     }
