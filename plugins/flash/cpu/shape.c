@@ -5,14 +5,16 @@ const flash_kernel *
 flash_kernel_pick(cpu_isa isa, cpu_type q, cpu_type kv)
 {
 #if defined(__x86_64__)
+    const int halves = q == CPU_BF16 && kv != CPU_F32 && kv != CPU_F16;
+    if (isa >= CPU_ISA_AVX512BF16 && halves)
+        return &flash_bf16_avx512;
     if (isa >= CPU_ISA_AVX512)
         return &flash_f32_avx512;
     if (isa >= CPU_ISA_AVX2)
         return &flash_f32_avx2;
 #else
-    (void)isa;
+    (void)isa, (void)q, (void)kv;
 #endif
-    (void)q, (void)kv;
     return &flash_f32_generic;
 }
 

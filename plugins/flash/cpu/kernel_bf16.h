@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kernel_bf16.h - the flash kernel on pairs of bf16 with f32 sums, for AVX-512: see kernel.h.
+ *
+ * A word holds two neighbours: of head_dim in Q and K, of two keys in P and V. Products of
+ * bf16 are exact in f32 and fp8 is exact in bf16: only P is rounded. */
+#ifndef FLASH_CPU_KERNEL_BF16_H
+#define FLASH_CPU_KERNEL_BF16_H
+
+#include "common/cpu/simd.h"
+#include "flash/cpu/flash.h"
+
+#define WORD_TYPE CPU_BF16
+#define WORD_SIZE 2
+#define WEIGHT_EXP vf_exp2_short
+
+CPU_INLINE vf
+word_dot(vf a, vf b, vf c)
+{
+    return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b);
+}
+
+CPU_INLINE void
+weight_store(float *p, int v, vf e)
+{
+    _mm256_storeu_si256((__m256i *)(void *)(p + v * (VF_LANES / 2)), vf_to_bf16(e));
+}
+
+static void words_of_row(cpu_type t, const void *src, float *dst, uint32_t n);
+
+#include "flash/cpu/kernel_gemm.h"
+#include "flash/cpu/kernel_pack.h"
+
+/* Codes in the low bytes of 16-bit lanes to bf16: exponents are rebased by one addition; the few
+ * subnormal codes come from a table. */
+CPU_INLINE __m512i
+bf16_of_e4m3(__m512i c)
+{
+    const __m512i mag = _mm512_and_si512(c, _mm512_set1_epi16(0x7f));
+    const __m512i small = _mm512_set_epi16(
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, /* m * 2^-9 */
+        0x3c60, 0x3c40, 0x3c20, 0x3c00, 0x3bc0, 0x3b80, 0x3b00, 0);
+    const __m512i bias = _mm512_set1_epi16(120 << 7);
+    __m512i x = _mm512_add_epi16(_mm512_slli_epi16(mag, 4), bias);
+    const __mmask32 tiny = _mm512_cmplt_epi16_mask(mag, _mm512_set1_epi16(8));
+    const __mmask32 nan = _mm512_cmpeq_epi16_mask(mag, _mm512_set1_epi16(0x7f));
+    x = _mm512_mask_permutexvar_epi16(x, tiny, mag, small);
+    x = _mm512_mask_blend_epi16(nan, x, _mm512_set1_epi16(0x7fc0));
+    return _mm512_or_si512(x, _mm512_slli_epi16(_mm512_and_si512(c, _mm512_set1_epi16(0x80)), 8));
+}
+
+CPU_INLINE __m512i
+bf16_of_e5m2(__m512i c)
+{
+    const __m512i mag = _mm512_and_si512(c, _mm512_set1_epi16(0x7f));
+    const __m512i small = _mm512_set_epi16(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                                           0, 0, 0, 0, 0, 0, 0, 0, 0, /* m * 2^-16 */
+                                           0x3840, 0x3800, 0x3780, 0);
+    const __m512i bias = _mm512_set1_epi16(112 << 7), top = _mm512_set1_epi16(0x7f80);
+    __m512i x = _mm512_add_epi16(_mm512_slli_epi16(mag, 5), bias);
+    const __mmask32 tiny = _mm512_cmplt_epi16_mask(mag, _mm512_set1_epi16(4));
+    const __mmask32 wild = _mm512_cmpge_epi16_mask(mag, _mm512_set1_epi16(0x7c));
+    x = _mm512_mask_permutexvar_epi16(x, tiny, mag, small);
+    x = _mm512_mask_blend_epi16(wild, x, _mm512_or_si512(x, top));
+    return _mm512_or_si512(x, _mm512_slli_epi16(_mm512_and_si512(c, _mm512_set1_epi16(0x80)), 8));
+}
+
+CPU_INLINE void
+fp8_row(const cpu_type t, const void *src, float *dst, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i += 32) {
+        const uint32_t left = n - i;
+        const __mmask32 m = left < 32 ? (1u << left) - 1 : ~0u;
+        const __m512i c = _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(m, (const char *)src + i));
+        _mm512_storeu_si512((char *)dst + 2 * (size_t)i,
+                            t == CPU_E4M3 ? bf16_of_e4m3(c) : bf16_of_e5m2(c));
+    }
+}
+
+static void
+words_of_row(cpu_type t, const void *src, float *dst, uint32_t n)
+{
+    if (t == CPU_E4M3)
+        fp8_row(CPU_E4M3, src, dst, n);
+    else
+        fp8_row(CPU_E5M2, src, dst, n);
+}
+
+/* Two value rows into pairs, columns c..c+n-1, n <= VF_LANES. */
+CPU_INLINE vf
+pair_rows(const void *even, const void *odd, uint32_t c, uint32_t n)
+{
+    const __mmask16 m = VF_FIRST(n);
+    const __m512i a =
+        _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, (const uint16_t *)even + c));
+    const __m512i b = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, (const uint16_t *)odd + c));
+    return _mm512_castsi512_ps(_mm512_or_si512(a, _mm512_slli_epi32(b, 16)));
+}
+
+static void
+pack_pair(const flash_shape *shape, const void *even, const void *odd, float *at, size_t pitch)
+{
+    for (uint32_t c = 0; c < shape->dim_v; c += VF_LANES) {
+        const uint32_t left = shape->dim_v - c;
+        vf_store(at + c / GEMM_COLS * pitch + c % GEMM_COLS,
+                 pair_rows(even, odd, c, left < VF_LANES ? left : VF_LANES));
+    }
+}
+
+static void
+values_of_rows(const flash_shape *shape, const void *const *rows, uint32_t keys, float *staging,
+               float *panels)
+{
+    const size_t pitch = (size_t)shape->key_tile / 2 * GEMM_COLS;
+    for (uint32_t j = 0; j < keys; j += 2) {
+        const void *even = rows[j], *odd = rows[j + 1];
+        if (shape->kv_type != CPU_BF16) {
+            words_of_row(shape->kv_type, even, staging, shape->dim_v);
+            words_of_row(shape->kv_type, odd, staging + FLASH_MAX_DIM, shape->dim_v);
+            even = staging;
+            odd = staging + FLASH_MAX_DIM;
+        }
+        pack_pair(shape, even, odd, panels + (size_t)(j / 2) * GEMM_COLS, pitch);
+    }
+}
+
+#include "flash/cpu/kernel.h"
+
+#endif
