@@ -5,6 +5,7 @@
 
 #include "cli.h"
 
+extern const cli_command cmd_batch;
 extern const cli_command cmd_list;
 extern const cli_command cmd_inspect;
 extern const cli_command cmd_config;

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* batch_make.h - a batch and its block table out of a batch spec. */
+#ifndef BATCH_MAKE_H
+#define BATCH_MAKE_H
+
+#include "cli.h"
+
+#define BATCH_MADE_SPARE 4u /* columns behind the longest sequence */
+
+/* Requests with one new token of a longer sequence are decodes, all others
+ * still prefill. Each sequence has blocks of its own in random order; table
+ * entries past a sequence and its spare columns are 0x7fffffff. */
+typedef struct batch_made {
+    attn_batch batch;
+    attn_kv_group group;
+    int32_t *start, *lens, *prompt, *table;
+    uint8_t *prefilling;
+    int64_t *slots;
+} batch_made;
+
+/* CLI_OK, or an exit code after the message. Freed by batch_made_free in
+ * either case. */
+int batch_make(const char *spec, uint32_t block_size, uint64_t seed,
+               batch_made *made);
+void batch_made_free(batch_made *made);
+
+#endif /* BATCH_MAKE_H */
