@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mla_absorbed.h - queries in latent space: all heads read each cache row
+ * once. Three passes over a wave: query, attend, output. */
+#ifndef ATTN_MLA_CPU_MLA_ABSORBED_H
+#define ATTN_MLA_CPU_MLA_ABSORBED_H
+
+#include "mla/cpu/mla_core.h"
+
+/* The segment that holds number x, where first() ascends. */
+static const mla_segment *
+absorbed_find(const mla_step *step, uint32_t x, int by_task)
+{
+    const mla_segment *s = step->b->segments + step->wave->first_segment;
+    uint32_t lo = 0, hi = step->wave->num_segments;
+    while (hi - lo > 1) {
+        const uint32_t mid = lo + (hi - lo) / 2;
+        if ((by_task ? s[mid].first_task : s[mid].first_token) <= x)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return s + lo;
+}
+
+/* The token of the step behind token x of the wave. */
+static uint32_t
+absorbed_token(const mla_step *step, const mla_segment *s, uint32_t x)
+{
+    return (uint32_t)step->b->batch->query_start_loc[s->req] + s->tok0 + x - s->first_token;
+}
+
+/* query pass: q_nope w_uk of one head for a block of the wave's tokens. */
+static void
+query_task(const mla_step *step, uint32_t task, char *scratch)
+{
+    const attn_builder *b = step->b;
+    const uint32_t head = task % b->heads, x0 = task / b->heads * MLA_BLOCK_TOKENS;
+    const uint32_t left = step->wave->num_tokens - x0;
+    const uint32_t num = left < MLA_BLOCK_TOKENS ? left : MLA_BLOCK_TOKENS;
+    const size_t kq = (b->dn + b->dr) / EPC, kn = b->dn / EPC;
+    uint32_t *q = (uint32_t *)(void *)scratch;
+    float *lat = (float *)(void *)(scratch + b->scratch.panel);
+    for (uint32_t i = 0; i < num; i++) {
+        const mla_segment *s = absorbed_find(step, x0 + i, 0);
+        core_query_cells(step, absorbed_token(step, s, x0 + i), head, q + i * kq);
+    }
+    const gemm_args g = {.a = q,
+                         .a_row = (ptrdiff_t)kq,
+                         .a_k = 1,
+                         .b = step->args->layer->uk_absorb + head * kn * b->c,
+                         .b_panel = (ptrdiff_t)(kn * GEMM_PANEL),
+                         .c = lat,
+                         .c_row = (ptrdiff_t)b->c,
+                         .m = num,
+                         .n = b->c,
+                         .k = kn};
+    gemm_cells(&g);
+    for (uint32_t i = 0; i < num; i++) {
+        uint32_t *dst = b->wave_query + ((size_t)(x0 + i) * b->heads + head) * b->query_cells;
+        cells_from_f32(dst, lat + (size_t)i * b->c, b->c);
+        memcpy(dst + b->c / EPC, q + i * kq + kn, b->dr / EPC * sizeof *dst);
+#if CELL_BF16
+        cells_from_rest(dst + (b->c + b->dr) / EPC, lat + (size_t)i * b->c, b->c);
+#endif
+    }
+}
+
+/* An attend task: a tile of (token, head) rows, one split of the keys. */
+typedef struct absorbed {
+    const mla_step *step;
+    const attn_builder *b;
+    const mla_segment *seg;
+    uint32_t row0, split;
+    core_tile t;
+    uint32_t *panel, *keys, *values;
+} absorbed;
+
+static void
+absorbed_open(absorbed *a, const mla_step *step, uint32_t task, char *scratch)
+{
+    const attn_builder *b = step->b;
+    const mla_scratch *s = &b->scratch;
+    core_tile *t = &a->t;
+    a->step = step;
+    a->b = b;
+    a->seg = absorbed_find(step, task, 1);
+    a->split = (task - a->seg->first_task) % a->seg->splits;
+    a->row0 = (task - a->seg->first_task) / a->seg->splits * MLA_ROWS;
+    const uint32_t rows = a->seg->num * b->heads;
+    t->rows = rows - a->row0 < MLA_ROWS ? rows - a->row0 : MLA_ROWS;
+    t->width = (t->rows + 15) / 16 * 16;
+    t->k = (b->c + b->dr) / EPC;
+    t->k_fine = EPC == 2 && b->batch->seq_lens[a->seg->req] <= MLA_FINE_KEYS ? b->c / EPC : 0;
+    t->vcols = b->c;
+    t->scale2 = b->layer.scale * step->kv_scale * 1.44269504f;
+    a->panel = (uint32_t *)(void *)scratch;
+    t->panel = a->panel;
+    t->max = (float *)(void *)(scratch += s->panel + s->out);
+    t->sum = t->max + MLA_ROWS;
+    a->keys = (uint32_t *)(void *)(scratch += s->stats);
+    a->values = (uint32_t *)(void *)(scratch += s->keys);
+    t->scores = (float *)(void *)(scratch += s->values);
+    t->probs = (uint32_t *)(void *)(scratch + s->scores);
+    const size_t at = a->seg->first_row + (size_t)a->split * rows + a->row0;
+    t->out = b->partial_out + at * b->c;
+    t->out_row = (ptrdiff_t)b->c;
+    for (uint32_t i = 0; i < t->rows; i++)
+        t->limit[i] = mla_limit(b, a->seg->req, a->seg->tok0 + (a->row0 + i) / b->heads);
+    core_limits(t);
+    core_reset(t);
+}
+
+static void
+absorbed_panel(const absorbed *a)
+{
+    const core_tile *t = &a->t;
+    const size_t k = t->k + t->k_fine, row = a->b->query_cells;
+    const uint32_t *q =
+        a->b->wave_query + ((size_t)a->seg->first_token * a->b->heads + a->row0) * row;
+    if (t->width != t->rows)
+        memset(a->panel, 0, t->width * k * sizeof *a->panel);
+    for (size_t i = 0; i < t->rows; i++)
+        core_panel_row(a->panel, t->width, i, q + i * row, k);
+}
+
+/* The latent part of num rows as B. */
+static void
+absorbed_values(const absorbed *a, const char *const *rows, uint32_t num)
+{
+    const size_t c = a->b->c, kc = a->b->key_tile / EPC;
+    const uint32_t zero[512] = {0};
+    for (size_t i = 0; i < num; i += EPC) {
+        const uint32_t *x = core_cells(rows[i]);
+        const uint32_t *y = EPC == 2 && i + 1 < num ? core_cells(rows[i + 1]) : zero;
+        for (size_t n = 0; n < c; n += GEMM_PANEL) {
+            const size_t width = c - n < GEMM_PANEL ? c - n : GEMM_PANEL;
+            cells_zip(a->values + n * kc + i / EPC * width, x + n / EPC, y + n / EPC, width);
+        }
+    }
+}
+
+static void
+absorbed_tile(absorbed *a, uint32_t key0, uint32_t num)
+{
+    const attn_tensor *cache = a->step->args->kv_cache;
+    const char *rows[128];
+    core_rows(a->b, cache, a->seg->req, key0, num, rows);
+    if (!core_direct(a->b, cache))
+        core_gather(a->b, rows, num, a->keys);
+    for (uint32_t i = 0, run; i < num; i += run) {
+        run = core_run(rows, i, num);
+        const ptrdiff_t step = run > 1 ? (rows[i + 1] - rows[i]) / 4 : 0;
+        core_scores(&a->t, core_cells(rows[i]), step, i, run);
+    }
+    absorbed_values(a, rows, num);
+    core_attend(&a->t, (int32_t)key0, num, a->values,
+                (ptrdiff_t)(a->b->key_tile / EPC) * GEMM_PANEL);
+}
+
+static void
+attend_task(const mla_step *step, uint32_t task, char *scratch)
+{
+    absorbed a;
+    absorbed_open(&a, step, task, scratch);
+    const uint32_t len = (uint32_t)a.b->batch->seq_lens[a.seg->req];
+    const uint32_t key0 = a.split * a.seg->split_len;
+    uint32_t key1 = key0 + a.seg->split_len < len ? key0 + a.seg->split_len : len;
+    if ((int32_t)key1 > a.t.most_limit)
+        key1 = (uint32_t)a.t.most_limit;
+    if (key0 < key1)
+        absorbed_panel(&a);
+    for (uint32_t k = key0; k < key1; k += a.b->key_tile)
+        absorbed_tile(&a, k, key1 - k < a.b->key_tile ? key1 - k : a.b->key_tile);
+    const size_t rows = (size_t)a.seg->num * a.b->heads;
+    float *stats = a.b->partial_stats + 2 * (a.seg->first_row + a.split * rows + a.row0);
+    for (size_t i = 0; i < a.t.rows; i++) {
+        stats[2 * i] = a.t.max[i];
+        stats[2 * i + 1] = a.t.sum[i];
+    }
+}
+
+typedef struct merged {
+    float max, sum;
+} merged;
+
+/* Adds the splits of one row up, in their order: lat = [c], not divided. */
+static merged
+output_merge(const attn_builder *b, const mla_segment *s, size_t row, float *lat)
+{
+    const size_t rows = (size_t)s->num * b->heads, at = s->first_row + row;
+    merged m = {MLA_UNSEEN, 0.0f};
+    for (uint32_t x = 0; x < s->splits; x++) {
+        const float max = b->partial_stats[2 * (at + x * rows)];
+        m.max = max > m.max || max != max ? max : m.max;
+    }
+    memset(lat, 0, b->c * sizeof *lat);
+    for (uint32_t x = 0; x < s->splits; x++) {
+        const float *stats = b->partial_stats + 2 * (at + x * rows);
+        const float *part = b->partial_out + (at + x * rows) * b->c;
+        if (stats[1] == 0.0f)
+            continue;
+        const float w = exp2f(stats[0] - m.max);
+        m.sum += w * stats[1];
+        for (uint32_t i = 0; i < b->c; i += VL)
+            vf_store(lat + i, vf_fma(vf_load(part + i), vf_set(w), vf_load(lat + i)));
+    }
+    return m;
+}
+
+/* output pass: latent results of one head times w_uv for a block of tokens. */
+static void
+output_task(const mla_step *step, uint32_t task, char *scratch)
+{
+    const attn_builder *b = step->b;
+    const uint32_t head = task % b->heads, x0 = task / b->heads * MLA_BLOCK_TOKENS;
+    const uint32_t left = step->wave->num_tokens - x0;
+    const uint32_t num = left < MLA_BLOCK_TOKENS ? left : MLA_BLOCK_TOKENS;
+    const size_t kc = b->c / EPC;
+    uint32_t *lat = (uint32_t *)(void *)scratch;
+    float *row = (float *)(void *)(scratch + b->scratch.panel);
+    float *out = row + b->c;
+    for (uint32_t i = 0; i < num; i++) {
+        const mla_segment *s = absorbed_find(step, x0 + i, 0);
+        const uint32_t token = absorbed_token(step, s, x0 + i);
+        const size_t r = (size_t)(x0 + i - s->first_token) * b->heads + head;
+        const merged m = output_merge(b, s, r, row);
+        const float factor = m.sum > 0.0f || m.sum != m.sum ? 1.0f / m.sum : 0.0f;
+        for (uint32_t j = 0; j < b->c; j += VL)
+            vf_store(row + j, vf_load(row + j) * vf_set(factor));
+        cells_from_f32(lat + i * kc, row, b->c);
+        core_store_lse(step, token, head, m.max, m.sum);
+    }
+    const gemm_args g = {.a = lat,
+                         .a_row = (ptrdiff_t)kc,
+                         .a_k = 1,
+                         .b = step->args->layer->uv + head * kc * b->dv,
+                         .b_panel = (ptrdiff_t)(kc * GEMM_PANEL),
+                         .c = out,
+                         .c_row = (ptrdiff_t)b->dv,
+                         .m = num,
+                         .n = b->dv,
+                         .k = kc};
+    gemm_cells(&g);
+    for (uint32_t i = 0; i < num; i++) {
+        const mla_segment *s = absorbed_find(step, x0 + i, 0);
+        core_store_out(step, absorbed_token(step, s, x0 + i), head, out + (size_t)i * b->dv,
+                       step->kv_scale, row);
+    }
+}
+
+#endif /* ATTN_MLA_CPU_MLA_ABSORBED_H */
