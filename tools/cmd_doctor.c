@@ -224,6 +224,7 @@ run(const cli_args *args)
     int rc = out_open(&r.out, args, columns, CLI_COUNT(columns), 0);
     if (rc != CLI_OK)
         return rc;
+    host_quiet();
     check_version(&r);
     check_processor(&r);
     check_devices(&r);

@@ -3,8 +3,10 @@
 #include "host.h"
 #include "output.h"
 #include "rows.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The note's "key=value" lines as an object. */
 static json_t *
@@ -57,7 +59,7 @@ print(const cli_args *args, const host *h, const char *word, int all)
 {
     out_writer out;
     const size_t n = attn_registry_count(h->registry);
-    size_t found = 0;
+    size_t found = 0, refused = 0;
     const attn_entry *none;
     int rc = out_open(&out, args, NULL, 0, OUT_RECORD);
     if (rc != CLI_OK)
@@ -68,13 +70,14 @@ print(const cli_args *args, const host *h, const char *word, int all)
             continue;
         out_row(&out, row_full(e));
         found++;
+        refused += e->state == ATTN_STATE_REFUSED;
     }
     if (!found && !all)
         return out_abort(&out, host_backend(h, word, &none));
     if (!found)
         return out_abort(&out,
                          cli_fail(CLI_UNUSABLE, "%s offers no backend", word));
-    return out_close(&out, CLI_OK);
+    return out_close(&out, all && refused == found ? CLI_FAILED : CLI_OK);
 }
 
 static int
@@ -83,6 +86,9 @@ run(const cli_args *args)
     host h;
     const char *word = args->operands[0];
     const int file = host_is_file(word);
+    if (file && access(word, R_OK))
+        return cli_fail(CLI_CONFIG, "%s: %s", word, strerror(errno));
+    host_quiet();
     int rc = host_open(args, file ? word : NULL, NULL, 0, &h);
     if (rc != CLI_OK)
         return rc;

@@ -21,6 +21,7 @@ run(const cli_args *args)
 {
     host h;
     out_writer out;
+    host_quiet();
     int rc = host_open(args, NULL, NULL, 0, &h);
     if (rc != CLI_OK)
         return rc;

@@ -41,6 +41,27 @@ host_config(const cli_args *args, attn_config **config)
     return CLI_OK;
 }
 
+static void
+quiet_sink(void *arg, int32_t level, const char *subsystem, const char *text)
+{
+    static const char *const names[] = {"error", "warn", "info", "debug",
+                                        "trace"};
+    (void)arg;
+    if (level == ATTN_LOG_WARN && !strcmp(subsystem, "plugin"))
+        return;
+    cli_progress(NULL);
+    fprintf(stderr, "attn: %s: %s: %s\n",
+            level >= 0 && (size_t)level < CLI_COUNT(names) ? names[level]
+                                                           : "warn",
+            subsystem, text);
+}
+
+void
+host_quiet(void)
+{
+    attn_log_set_sink(quiet_sink, NULL);
+}
+
 int
 host_options(const cli_args *args, attn_key_value **options)
 {

@@ -29,6 +29,10 @@ int host_open(const cli_args *args, const char *library, const char *backend,
               uint32_t threads, host *h);
 void host_close(host *h);
 
+/* For commands whose rows say it: no warning about each plugin that is not
+ * ready. */
+void host_quiet(void);
+
 /* The ready entry of that name, else what is wrong with it. CLI_OK, or
  * CLI_UNUSABLE, CLI_SKIPPED, CLI_FAILED (refused) after the message. */
 int host_backend(const host *h, const char *name, const attn_entry **entry);

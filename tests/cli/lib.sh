@@ -48,8 +48,8 @@ json() {
 # What differs from machine to machine, out of the way.
 normal() {
     sed -e "s|$plugins|PLUGINS|g" -e "s|$work|WORK|g" \
-        -e "s|$top_srcdir|SRC|g" -e "s|$top_builddir|BUILD|g" \
-        -e "s|attnctl [0-9][0-9.]*|attnctl VERSION|"
+        -e "s|$top_builddir|BUILD|g" -e "s|$top_srcdir|SRC|g" \
+        -e "s|attnctl [0-9][0-9.]*|attnctl VERSION|" -e 's/   */  /g'
 }
 
 # same NAME: the output equals golden/NAME; GOLDEN_UPDATE=1 writes it.
@@ -62,9 +62,10 @@ same() {
 
 # A configuration of the mock plugins.
 mock_config() {
+    mkdir -p "$work/plugins"
     cat >"$work/attn.ini" <<END
 [attn]
-plugin_path = $plugins
+plugin_path = $work/plugins
 trust = off
 
 [plugin zero]

@@ -7,9 +7,14 @@
 #include <string.h>
 
 #ifdef MOCK_ABSENT
+#include "mock_device.h"
 #define NAME "mock.absent"
 #define DEVICE ATTN_DEVICE_CUDA
 #define DEVICE_NAME "cuda"
+#elif defined(MOCK_OLD)
+#define NAME "mock.old"
+#define DEVICE ATTN_DEVICE_CPU
+#define DEVICE_NAME "cpu"
 #else
 #define NAME "mock.zero"
 #define DEVICE ATTN_DEVICE_CPU
@@ -96,6 +101,16 @@ forward(attn_builder *b, const attn_head *args, attn_error *err)
     return ATTN_OK;
 }
 
+static attn_status
+update_cache(attn_builder *b, const attn_head *args, attn_error *err)
+{
+    const attn_flash_update *u = (const attn_flash_update *)args;
+    (void)b, (void)err;
+    zero(u->k_cache);
+    zero(u->v_cache);
+    return ATTN_OK;
+}
+
 static void
 builder_destroy(attn_builder *builder)
 {
@@ -111,6 +126,7 @@ static const attn_op op = {
     .layer_bytes = no_memory,
     .layer_prepare = layer_prepare,
     .build = build,
+    .update_cache = update_cache,
     .forward = forward,
     .builder_destroy = builder_destroy,
 };
@@ -165,24 +181,11 @@ static const attn_option mode = {.struct_size = sizeof mode,
                                  .help = "how to compute"};
 static const attn_option *const options[] = {&splits, &mode};
 
-#ifdef MOCK_ABSENT
-static attn_status
-count(uint32_t *n, attn_error *err)
-{
-    *n = 0;
-    return attn_fail(err, ATTN_E_NO_DEVICE, "device",
-                     "no mock device in this machine");
-}
-
-static const attn_device_service service = {.struct_size = sizeof service,
-                                            .count = count};
-#endif
-
 static const void *
 get_extension(const char *id)
 {
 #ifdef MOCK_ABSENT
-    return strcmp(id, ATTN_DEVICE_SERVICE) ? NULL : &service;
+    return strcmp(id, ATTN_DEVICE_SERVICE) ? NULL : &mock_service;
 #else
     (void)id;
     return NULL;
