@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <attn/verify.h>
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "verify/trial.h"
+
+#define CHECKED_ROWS 64
+#define MAX_COPIES 64u
+#define MAX_COPY_BYTES (2048ull << 20)
+#define MAX_CACHES 2
+#define LEAST_SAMPLES 5u
+#define MOST_SAMPLES 100000u
+#define WARM_UP 2u
+
+/* One problem with several copies of its caches, taken in turn. */
+struct attn_bench {
+    attn_trial *trial;
+    attn_verdict verdict;
+    attn_cost cost;
+    uint32_t copies, wanted, use_graph, num_caches;
+    uint32_t where[MAX_CACHES]; /* index of the buffer */
+    attn_buffer *caches[MAX_COPIES][MAX_CACHES];
+    uint64_t graphs[MAX_COPIES];
+    uint32_t num_graphs;
+    double cache_bytes, llc;
+    uint64_t from, to; /* events */
+    uint32_t has_events;
+};
+
+static double
+now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static double
+last_level_cache(void)
+{
+    const long n = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    return n > 0 ? (double)n : 32.0 * (1 << 20);
+}
+
+/* Refuses a result outside the rule; its verdict is kept. */
+static attn_status
+check_result(attn_bench *b, const attn_call *call, attn_error *err)
+{
+    attn_reference *ref = NULL;
+    attn_call *result = NULL;
+    attn_verdict v[4];
+    uint32_t pass = 0;
+    attn_status s = attn_trial_run(b->trial, err);
+    if (!s)
+        s = attn_trial_collect(b->trial, &result, err);
+    if (!s)
+        s = attn_reference_create(call, CHECKED_ROWS, 0, &ref, err);
+    if (!s)
+        s = attn_compare(ref, result, v, &pass, err);
+    for (size_t i = 0; !s && i < attn_reference_count(ref); i++)
+        if (i == 0 || !v[i].pass)
+            b->verdict = v[i];
+    if (!s && !pass)
+        s = attn_error_set(err, ATTN_E_INTERNAL, "result",
+                           "wrong result, not timed: %s", b->verdict.reason);
+    attn_reference_free(ref);
+    attn_call_free(result);
+    return s;
+}
+
+static int
+is_cache(const char *name)
+{
+    return !strcmp(name, "k_cache") || !strcmp(name, "v_cache") ||
+           !strcmp(name, "kv_cache") || !strcmp(name, "ssm_state") ||
+           !strcmp(name, "conv_state");
+}
+
+static uint32_t
+copies_for(const attn_bench *b)
+{
+    if (b->wanted == ATTN_CACHE_WARM || b->cache_bytes <= 0)
+        return 1;
+    double n = 4 * b->llc / b->cache_bytes + 1;
+    const double room = (double)MAX_COPY_BYTES / b->cache_bytes;
+    n = n > room ? room : n;
+    return n < 1 ? 1 : n > MAX_COPIES ? MAX_COPIES : (uint32_t)n;
+}
+
+static attn_status
+add_copies(attn_bench *b, const attn_call *call, attn_error *err)
+{
+    attn_trial *t = b->trial;
+    for (uint32_t i = 0; i < t->num_buffers; i++)
+        if (is_cache(t->buffers[i]->name) && b->num_caches < MAX_CACHES) {
+            b->cache_bytes += (double)t->buffers[i]->bytes;
+            b->where[b->num_caches++] = i;
+        }
+    const uint32_t copies = copies_for(b);
+    attn_status s = ATTN_OK;
+    for (uint32_t k = 0; !s && k < copies; k++)
+        for (uint32_t c = 0; !s && c < b->num_caches; c++) {
+            attn_buffer *first = t->buffers[b->where[c]];
+            if (k == 0) {
+                b->caches[0][c] = first;
+                continue;
+            }
+            s = attn_buffer_create(&t->place, first->name, first->role,
+                                   first->tensor.dtype,
+                                   (uint32_t)first->tensor.ndim, first->shape,
+                                   0, &b->caches[k][c], err);
+            if (!s)
+                s = attn_buffer_upload(&t->place, b->caches[k][c],
+                                       attn_call_find(call, first->name), 0xFF,
+                                       err);
+        }
+    b->copies = copies;
+    return s;
+}
+
+static void
+take_copy(attn_bench *b, uint32_t k)
+{
+    for (uint32_t c = 0; c < b->num_caches; c++)
+        b->trial->buffers[b->where[c]] = b->caches[k][c];
+}
+
+static attn_status
+make_graphs(attn_bench *b, attn_error *err)
+{
+    attn_status s = attn_trial_build(b->trial, err);
+    for (uint32_t k = 0; !s && k < b->copies; k++) {
+        take_copy(b, k);
+        s = attn_trial_capture(b->trial, err);
+        if (!s)
+            b->graphs[b->num_graphs++] = b->trial->graph;
+        b->trial->has_graph = 0;
+    }
+    return s;
+}
+
+static attn_status
+set_up(attn_bench *b, attn_registry *registry, const attn_entry *entry,
+       const attn_bench_params *params, const attn_call *call, attn_error *err)
+{
+    const attn_trial_params in = {
+        .registry = registry,
+        .entry = entry,
+        .num_threads = params->num_threads,
+        .capture = params->use_graph ? ATTN_CAPTURE_ALWAYS : ATTN_CAPTURE_NEVER,
+    };
+    char text[sizeof err->message];
+    if (!attn_eligible(registry, entry, params->layer, text, sizeof text))
+        return attn_error_set(err, ATTN_E_UNSUPPORTED, "layer", "%s", text);
+    attn_status s = attn_trial_create(&in, call, &b->trial, err);
+    if (!s && !params->skip_check)
+        s = check_result(b, call, err);
+    if (!s)
+        s = attn_trial_load(b->trial, call, err);
+    if (!s)
+        s = add_copies(b, call, err);
+    if (s || !b->trial->place.service)
+        return s;
+    const attn_device_service *d = b->trial->place.service;
+    s = d->event_create(b->trial->place.device, &b->from, err);
+    if (!s)
+        s = d->event_create(b->trial->place.device, &b->to, err);
+    b->has_events = !s;
+    return !s && params->use_graph ? make_graphs(b, err) : s;
+}
+
+attn_status
+attn_bench_create(attn_registry *registry, const attn_entry *entry,
+                  const attn_bench_params *params, attn_bench **bench,
+                  attn_error *err)
+{
+    const attn_case_params in = {.struct_size = sizeof in,
+                                 .num_reqs = params->num_reqs,
+                                 .layer = params->layer,
+                                 .requests = params->requests,
+                                 .seed = params->seed ? params->seed : 1,
+                                 .flags = ATTN_CASE_NO_POISON};
+    attn_call *call = NULL;
+    if (!entry->backend)
+        return attn_error_set(err, ATTN_E_ARG, "entry", "'%s' is %s: %s",
+                              entry->name, attn_state_str(entry->state),
+                              entry->reason);
+    attn_status s = attn_case_make(&in, &call, err);
+    if (s)
+        return s;
+    attn_bench *b = calloc(1, sizeof *b);
+    if (b) {
+        b->wanted = params->cache;
+        b->llc = last_level_cache();
+        b->use_graph = params->use_graph;
+        attn_call_cost(call, &b->cost);
+        s = set_up(b, registry, entry, params, call, err);
+    } else
+        s = attn_error_nomem(err, "bench", sizeof *b);
+    attn_call_free(call);
+    if (s)
+        attn_bench_destroy(b);
+    else
+        *bench = b;
+    return s;
+}
+
+void
+attn_bench_destroy(attn_bench *b)
+{
+    if (!b)
+        return;
+    const attn_device_service *d = b->trial ? b->trial->place.service : NULL;
+    for (uint32_t k = 0; d && k < b->num_graphs; k++)
+        d->graph_destroy(b->graphs[k]);
+    if (d && b->has_events) {
+        d->event_destroy(b->from);
+        d->event_destroy(b->to);
+    }
+    for (uint32_t k = 1; b->trial && k < MAX_COPIES; k++)
+        for (uint32_t c = 0; c < MAX_CACHES; c++)
+            attn_buffer_destroy(&b->trial->place, b->caches[k][c]);
+    if (b->trial && b->copies)
+        take_copy(b, 0);
+    attn_trial_destroy(b->trial);
+    free(b);
+}
+
+static attn_status
+forward_device(attn_bench *b, uint32_t k, double *seconds, attn_error *err)
+{
+    attn_trial *t = b->trial;
+    const attn_device_service *d = t->place.service;
+    double ms = 0;
+    attn_status s = d->event_record(b->from, &t->place.stream, err);
+    if (!s)
+        s = b->num_graphs ? d->graph_launch(b->graphs[k], &t->place.stream, err)
+                          : attn_trial_forward(t, err);
+    if (!s)
+        s = d->event_record(b->to, &t->place.stream, err);
+    if (!s)
+        s = attn_trial_sync(t, err);
+    if (!s)
+        s = d->event_elapsed(b->from, b->to, &ms, err);
+    *seconds = ms * 1e-3;
+    return s;
+}
+
+/* One step on the next copy, its two times in seconds. */
+static attn_status
+step(attn_bench *b, uint32_t i, double *build, double *forward, attn_error *err)
+{
+    take_copy(b, i % b->copies);
+    const double t0 = now();
+    attn_status s = attn_trial_build(b->trial, err);
+    const double t1 = now();
+    *build = t1 - t0;
+    if (s)
+        return s;
+    if (b->trial->place.service)
+        return forward_device(b, i % b->copies, forward, err);
+    s = attn_trial_forward(b->trial, err);
+    *forward = now() - t1;
+    return s;
+}
+
+static int
+ascending(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static attn_times
+summary(double *x, uint32_t n)
+{
+    attn_times t = {.count = n};
+    qsort(x, n, sizeof *x, ascending);
+    for (uint32_t i = 0; i < n; i++)
+        t.mean += x[i] * 1e6 / n;
+    t.min = x[0] * 1e6;
+    t.p50 = x[n / 2] * 1e6;
+    t.p90 = x[(uint64_t)n * 90 / 100] * 1e6;
+    t.p99 = x[(uint64_t)n * 99 / 100] * 1e6;
+    return t;
+}
+
+attn_status
+attn_bench_measure(attn_bench *b, double seconds, attn_bench_result *result,
+                   attn_error *err)
+{
+    double *build = malloc(MOST_SAMPLES * sizeof *build);
+    double *forward = malloc(MOST_SAMPLES * sizeof *forward);
+    attn_status s = ATTN_OK;
+    uint32_t n = 0;
+    if (!build || !forward)
+        s = attn_error_nomem(err, "bench", MOST_SAMPLES * sizeof *build);
+    for (uint32_t i = 0; !s && i < WARM_UP; i++)
+        s = step(b, i, build, forward, err);
+    const double start = now();
+    for (; !s && n < MOST_SAMPLES &&
+           (n < LEAST_SAMPLES || now() - start < seconds);
+         n++)
+        s = step(b, n, build + n, forward + n, err);
+    if (!s)
+        *result = (attn_bench_result){
+            .struct_size = sizeof *result,
+            .cache = b->copies * b->cache_bytes >= 2 * b->llc ? ATTN_CACHE_COLD
+                                                              : ATTN_CACHE_WARM,
+            .build = summary(build, n),
+            .forward = summary(forward, n),
+            .cost = b->cost,
+            .copies_bytes = b->copies * b->cache_bytes,
+            .verdict = b->verdict,
+        };
+    free(build);
+    free(forward);
+    return s;
+}

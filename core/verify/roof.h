@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* verify/roof.h - loops that do nothing but one thing as fast as it goes. */
+#ifndef ATTN_VERIFY_ROOF_H
+#define ATTN_VERIFY_ROOF_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* A loop of n rounds, and what one round does (operations or bytes). */
+typedef struct attn_roof_loop {
+    const char *kind;
+    void (*run)(uint64_t rounds);
+    double per_round;
+} attn_roof_loop;
+
+/* [any] The best of this CPU; kind NULL: it has none. Thread state that the
+ * loop needs is set up by it. */
+attn_roof_loop attn_roof_f32(void);
+attn_roof_loop attn_roof_bf16(void);
+
+/* [any] Reads `bytes` (a multiple of 1024) once; returns something of it. */
+uint64_t attn_roof_read(const void *data, size_t bytes);
+
+#endif
