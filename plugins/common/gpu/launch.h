@@ -22,13 +22,16 @@ __launch_bounds__(K::kThreads, K::kMinBlocks) kernel(const __grid_constant__ typ
     K::run(p);
 }
 
-/* Raises the kernel's shared memory limit; once a device, before the first launch. */
+/* Raises the kernel's shared memory limit on the current device, before the first launch; how many
+ * blocks fit one multiprocessor. */
 template <class K>
 attn_status
-prepare(uint32_t shared, attn_error *err)
+prepare(uint32_t shared, int *blocks, attn_error *err)
 {
-    const cudaError_t e = cudaFuncSetAttribute(
-        kernel<K>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
+    cudaError_t e = cudaFuncSetAttribute(kernel<K>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                         static_cast<int>(shared));
+    if (e == cudaSuccess)
+        e = cudaOccupancyMaxActiveBlocksPerMultiprocessor(blocks, kernel<K>, K::kThreads, shared);
     if (e == cudaSuccess)
         return ATTN_OK;
     return failf(err, ATTN_E_DEVICE, K::kName, "%u bytes of shared memory: %s", shared,
@@ -117,8 +120,9 @@ entry(const void *params)
 
 template <class K>
 attn_status
-prepare(uint32_t, attn_error *)
+prepare(uint32_t, int *blocks, attn_error *)
 {
+    *blocks = 1;
     return ATTN_OK;
 }
 

@@ -4,9 +4,11 @@
  * Place          tid() bid() nblocks() nthreads() lane()
  * Shared memory  addresses are bytes from the block's start (uint32_t):
  *                lds<T>(a) sts(a, v), T of 1, 2, 4, 8 or 16 bytes, aligned to its size
- * Global memory  gload(p) gstore(p, v) gload_stream(p): 16 bytes at most, aligned
+ * Global memory  gload(p) gstore(p, v) gload_stream(p): 16 bytes at most, aligned;
+ *                gload_shared(p): what another block of this launch wrote
  *                atomic_add(p, n) -> old; publish() before, and observe() after an atomic that
  *                hands data from block to block
+ *                shared_add(a, n), shared_max(a, n): atomics; copy_struct(p, v)
  * Async copy     cp_async16(a, p, valid) (invalid: zeros), cp_commit(), cp_wait<N>(): at most N
  *                commits of this thread are pending; then a barrier lets others see
  * Lanes          shfl(v, lane) shfl_xor(v, mask) syncwarp()

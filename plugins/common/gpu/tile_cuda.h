@@ -83,6 +83,12 @@ gload_stream<u32x2>(const u32x2 *p)
     return {v.x, v.y};
 }
 template <class T>
+GPU_FN T
+gload_shared(const T *p)
+{
+    return __ldcg(p);
+}
+template <class T>
 GPU_FN void
 gstore(T *p, T value)
 {
@@ -103,6 +109,17 @@ GPU_FN int32_t
 shared_add(uint32_t address, int32_t n)
 {
     return atomicAdd(reinterpret_cast<int32_t *>(gpu_shared + address), n);
+}
+GPU_FN int32_t
+shared_max(uint32_t address, int32_t n)
+{
+    return atomicMax(reinterpret_cast<int32_t *>(gpu_shared + address), n);
+}
+template <class T>
+GPU_FN void
+copy_struct(T *to, const T &from)
+{
+    *to = from;
 }
 GPU_FN void
 publish()

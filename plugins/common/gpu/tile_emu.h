@@ -67,6 +67,12 @@ gload_stream(const T *p, Where w = EMU_HERE)
     return gload(p, w);
 }
 template <class T>
+T
+gload_shared(const T *p, Where w = EMU_HERE)
+{
+    return gload(p, w);
+}
+template <class T>
 void
 gstore(T *p, T value, Where w = EMU_HERE)
 {
@@ -85,6 +91,20 @@ inline int32_t
 shared_add(uint32_t address, int32_t n, Where w = EMU_HERE)
 {
     return emu::shared_add(address, n, w);
+}
+inline int32_t
+shared_max(uint32_t address, int32_t n, Where w = EMU_HERE)
+{
+    const int32_t old = emu::shared_add(address, 0, w);
+    return n > old ? emu::shared_add(address, n - old, w) : old;
+}
+template <class T>
+void
+copy_struct(T *to, const T &from, Where w = EMU_HERE)
+{
+    emu::global_check(to, 1, EMU_WRITE, w);
+    emu::global_check(reinterpret_cast<char *>(to) + sizeof(T) - 1, 1, EMU_WRITE, w);
+    *to = from;
 }
 inline void
 publish()

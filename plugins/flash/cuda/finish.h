@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* finish.h - from (maximum, sum, weighted values) of a row to its output, and the merge of splits.
+ *
+ * Splits of a tile leave partial results in their slots; the block that comes last merges them in
+ * the order of the splits, so the result does not depend on who came last. */
+#ifndef ATTN_FLASH_CUDA_FINISH_H
+#define ATTN_FLASH_CUDA_FINISH_H
+
+#include "flash/cuda/rows.h"
+
+namespace flash
+{
+
+/* max in log2 units, -inf and sum 0 when the row saw nothing. */
+struct Stat {
+    float max, sum;
+};
+
+#define FLASH_NONE (-__builtin_inff())
+
+/* Where packed row `row` of an item lies in out, and its head. */
+struct Place {
+    int64_t out, lse;
+    int head;
+};
+
+GPU_FN Place
+place_of(const Forward &p, const Request &r, int kv_head, int row)
+{
+    const int token = r.start + row / p.layer.group;
+    const int head = kv_head * p.layer.group + row % p.layer.group;
+    return {token * p.out_token + head * p.out_head, token * p.lse_token + head * p.lse_head, head};
+}
+
+/* The factor of the row's weighted values. Writes lse if asked (one thread a row does). */
+GPU_FN float
+finish_row(const Forward &p, const Place &at, Stat s, int kv_head, bool write_lse)
+{
+    float scale = 0.0f, lse = FLASH_NONE;
+    if (s.sum > 0.0f) {
+        float max = s.max, sum = s.sum;
+        if (p.sinks) {
+            const float sink = gpu::gload(p.sinks + at.head) * kLog2e;
+            max = fmaxf(s.max, sink);
+            sum = s.sum * gpu::exp2f_(s.max - max) + gpu::exp2f_(sink - max);
+        }
+        scale = gpu::exp2f_(s.max - max) / sum;
+        if (p.v_scale)
+            scale *= gpu::gload(p.v_scale + kv_head);
+        lse = (max + gpu::log2f_(sum)) * kLn2;
+    }
+    if (write_lse && p.lse)
+        gpu::gstore(p.lse + at.lse, lse);
+    return scale;
+}
+
+template <class T>
+GPU_FN void
+store2(const Forward &p, const Place &at, int col, float lo, float hi)
+{
+    uint16_t *out = static_cast<uint16_t *>(p.out) + at.out + col;
+    const uint32_t two = gpu::pack2<T>(lo, hi);
+    if (p.out_vector && col + 1 < p.layer.dv) {
+        gpu::gstore(reinterpret_cast<uint32_t *>(out), two);
+        return;
+    }
+    if (col < p.layer.dv)
+        gpu::gstore(out, uint16_t(two));
+    if (col + 1 < p.layer.dv)
+        gpu::gstore(out + 1, uint16_t(two >> 16));
+}
+
+/* One partial row pair of values, and its statistics. */
+template <int DV>
+GPU_FN float *
+partial_row(const List &list, int slot, int row)
+{
+    return list.partial + (int64_t{slot} * list.rows + row) * DV;
+}
+
+GPU_FN float *
+partial_stat(const List &list, int slot, int row)
+{
+    return list.partial_ml + (int64_t{slot} * list.rows + row) * 2;
+}
+
+/* The merge, by all threads of the block that came last: a thread takes two columns of a row. */
+template <class T, int DV, int Threads>
+GPU_FN void
+merge_splits(const Forward &p, const Request &r, const Item &item)
+{
+    const int rows = min_(p.list.rows, r.q * p.layer.group - item.row);
+    for (int i = gpu::tid(); i < rows * (DV / 2); i += Threads) {
+        const int row = i / (DV / 2), col = i % (DV / 2) * 2;
+        Stat all = {FLASH_NONE, 0.0f};
+        for (int s = 0; s < item.splits; s++)
+            all.max = fmaxf(all.max, gpu::gload_shared(partial_stat(p.list, item.slot + s, row)));
+        float lo = 0.0f, hi = 0.0f;
+        for (int s = 0; s < item.splits && all.max != FLASH_NONE; s++) {
+            const float *stat = partial_stat(p.list, item.slot + s, row);
+            const float weight = gpu::exp2f_(gpu::gload_shared(stat) - all.max);
+            const float *from = partial_row<DV>(p.list, item.slot + s, row) + col;
+            all.sum += weight * gpu::gload_shared(stat + 1);
+            lo += weight * gpu::gload_shared(from);
+            hi += weight * gpu::gload_shared(from + 1);
+        }
+        const Place at = place_of(p, r, item.head, item.row + row);
+        const float scale = finish_row(p, at, all, item.head, col == 0);
+        store2<T>(p, at, col, lo * scale, hi * scale);
+    }
+}
+
+/* Called by the whole block once its partial rows are written. word: a shared word of its own. */
+template <class T, int DV, int Threads>
+GPU_FN void
+arrive_and_merge(const Forward &p, const Request &r, const Item &item, uint32_t word)
+{
+    gpu::publish();
+    gpu::barrier();
+    if (gpu::tid() == 0) {
+        const bool last = gpu::atomic_add(p.list.arrived + item.slot, 1) == item.splits - 1;
+        if (last)
+            gpu::gstore<int32_t>(p.list.arrived + item.slot, 0);
+        gpu::sts<int32_t>(word, last);
+    }
+    gpu::barrier();
+    if (gpu::lds<int32_t>(word)) {
+        gpu::observe();
+        merge_splits<T, DV, Threads>(p, r, item);
+    }
+}
+
+/* The next item of the list for this block, or -1. Both barriers are needed: the word is read by
+ * all before it is written again. */
+GPU_FN int
+next_item(const List &list, uint32_t word)
+{
+    gpu::barrier();
+    if (gpu::tid() == 0)
+        gpu::sts<int32_t>(word, gpu::atomic_add(list.head + 1, 1));
+    gpu::barrier();
+    const int i = gpu::lds<int32_t>(word);
+    return i < gpu::gload(list.head) ? i : -1;
+}
+
+GPU_FN Item
+item_at(const List &list, int i)
+{
+    Item item;
+    const gpu::u32x4 *from = reinterpret_cast<const gpu::u32x4 *>(list.items + i);
+    const gpu::u32x4 words[2] = {gpu::gload(from), gpu::gload(from + 1)};
+    __builtin_memcpy(&item, words, sizeof item);
+    return item;
+}
+
+/* The last block out makes the list ready for the next forward of this step. */
+GPU_FN void
+leave(const List &list)
+{
+    if (gpu::tid() != 0)
+        return;
+    if (gpu::atomic_add(list.head + 2, 1) == gpu::nblocks() - 1) {
+        gpu::gstore<int32_t>(list.head + 1, 0);
+        gpu::gstore<int32_t>(list.head + 2, 0);
+    }
+}
+
+} // namespace flash
+
+#endif /* ATTN_FLASH_CUDA_FINISH_H */

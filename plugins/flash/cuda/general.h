@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* general.h - the kernel that takes every case: mma.sync and cp.async, sm_80 and later.
+ *
+ * Four warps. Prefill: each warp has 16 of the tile's 64 rows and all its keys; tiles of keys are
+ * double buffered for the block. Decode: all warps have the same 16 rows and each its own 16 keys
+ * of every tile, loads them itself and waits for itself alone; the warps' results are merged
+ * through shared memory at the end. */
+#ifndef ATTN_FLASH_CUDA_GENERAL_H
+#define ATTN_FLASH_CUDA_GENERAL_H
+
+#include "flash/cuda/finish.h"
+#include "flash/cuda/load.h"
+
+namespace flash
+{
+
+template <class T, int DQ, int DV, bool Decode> struct General {
+    using Params = Forward;
+    static constexpr const char *kName = Decode ? "flash_decode" : "flash_prefill";
+    static constexpr int kThreads = 128;
+    static constexpr int kWide = DQ > DV ? DQ : DV;
+    static constexpr int kMinBlocks = kWide <= 128 ? 2 : 1;
+    static constexpr int kRows = Decode ? kDecodeRows : 64;
+    static constexpr int kKeys = !Decode && kWide > 192 ? 32 : 64; /* of a tile */
+    static constexpr int kMine = Decode ? 16 : kKeys;              /* keys a warp multiplies */
+    static constexpr int kStages = Decode && kWide <= 128 ? 3 : 2;
+    static constexpr bool kKeepQ = DQ <= 128;
+    static constexpr int kSteps = DQ / 16, kColumns = DV / 8, kBlocks = kMine / 8;
+
+    static constexpr uint32_t kWord = 0;
+    static constexpr uint32_t kQ = 16;
+    static constexpr uint32_t kK = kQ + kRows * kStride<DQ>;
+    static constexpr uint32_t kV = kK + kStages * kKeys * kStride<DQ>;
+    static constexpr uint32_t kEnd = kV + kStages * kKeys * kStride<DV>;
+    /* The merge of decode warps lies over the stages. */
+    static constexpr int kMergeStride = DV + 4;
+    static constexpr uint32_t kMergeStat = kK;
+    static constexpr uint32_t kMerge = kK + 4 * 16 * 8;
+    static constexpr uint32_t kMergeEnd = kMerge + 4 * 16 * kMergeStride * 4;
+    static constexpr uint32_t kSharedBytes = Decode && kMergeEnd > kEnd ? kMergeEnd : kEnd;
+
+    struct Work {
+        Request request;
+        Item item;
+        Keys k, v;
+        Row rows[2];
+        float scale;            /* of scores, log2 units unless `special` */
+        float cap, cap_scale;   /* softcap: cap_scale = 2 log2e / softcap, cap in log2 units */
+        bool special;           /* softcap, alibi, or a scale that is not positive */
+        int open_from, open_to; /* keys that every row sees */
+    };
+
+    struct State {
+        float o[kColumns][4];
+        float max[2], sum[2];
+        uint32_t q[kKeepQ ? kSteps : 1][4];
+    };
+
+    static GPU_FN int warp()
+    {
+        return gpu::tid() / 32;
+    }
+    static GPU_FN int row_base()
+    {
+        return Decode ? 0 : warp() * 16;
+    }
+    /* Orders the threads that share tiles. */
+    static GPU_FN void meet()
+    {
+        if (Decode)
+            gpu::syncwarp();
+        else
+            gpu::barrier();
+    }
+
+    static GPU_FN void load_stage(const Work &w, int key, int stage)
+    {
+        const uint32_t k = kK + uint32_t(stage * kKeys * kStride<DQ>);
+        const uint32_t v = kV + uint32_t(stage * kKeys * kStride<DV>);
+        if (key < w.item.key_to) {
+            if constexpr (Decode) {
+                const int mine = warp() * kMine;
+                load_keys<T, DQ, kMine, 32>(k + uint32_t(mine * kStride<DQ>), w.k, key + mine,
+                                            gpu::lane());
+                load_keys<T, DV, kMine, 32>(v + uint32_t(mine * kStride<DV>), w.v, key + mine,
+                                            gpu::lane());
+            } else {
+                load_keys<T, DQ, kKeys, kThreads>(k, w.k, key, gpu::tid());
+                load_keys<T, DV, kKeys, kThreads>(v, w.v, key, gpu::tid());
+            }
+        }
+        gpu::cp_commit();
+    }
+
+    static GPU_FN void load_q(uint32_t (&a)[4], int step)
+    {
+        gpu::ldmatrix4(a, kQ + uint32_t((row_base() + gpu::lane() % 16) * kStride<DQ> + step * 32 +
+                                        gpu::lane() / 16 * 16));
+    }
+
+    static GPU_FN void scores(float (&s)[kBlocks][4], State &st, uint32_t k)
+    {
+        const int l = gpu::lane();
+        GPU_UNROLL
+        for (int b = 0; b < kBlocks; b++)
+            s[b][0] = s[b][1] = s[b][2] = s[b][3] = 0.0f;
+        GPU_UNROLL
+        for (int step = 0; step < kSteps; step++) {
+            uint32_t fresh[4];
+            if (!kKeepQ)
+                load_q(fresh, step);
+            GPU_UNROLL
+            for (int b = 0; b < kBlocks; b += 2) {
+                uint32_t r[4];
+                gpu::ldmatrix4(r, k + uint32_t((b * 8 + l / 16 * 8 + l % 8) * kStride<DQ> +
+                                               step * 32 + l / 8 % 2 * 16));
+                const uint32_t even[2] = {r[0], r[1]}, odd[2] = {r[2], r[3]};
+                const uint32_t(&q)[4] = kKeepQ ? st.q[kKeepQ ? step : 0] : fresh;
+                gpu::mma16816<T>(s[b], q, even);
+                gpu::mma16816<T>(s[b + 1], q, odd);
+            }
+        }
+    }
+
+    /* Scores to log2 units, with cap, slope and mask. */
+    static GPU_FN void shape(float (&s)[kBlocks][4], const Work &w, int key)
+    {
+        GPU_UNROLL
+        for (int b = 0; b < kBlocks; b++)
+            GPU_UNROLL
+        for (int i = 0; i < 4; i++) {
+            const Row &row = w.rows[i / 2];
+            const int j = key + b * 8 + gpu::lane() % 4 * 2 + i % 2;
+            float x = s[b][i] * w.scale;
+            if (w.cap > 0.0f) /* tanh(y) = 1 - 2 / (1 + e^2y) */
+                x = w.cap - 2.0f * w.cap * gpu::rcpf_(1.0f + gpu::exp2f_(x * w.cap_scale));
+            const int away = row.position - j;
+            x -= row.slope * float(away < 0 ? -away : away);
+            s[b][i] = row.sees(j) ? x : FLASH_NONE;
+        }
+    }
+
+    /* s becomes exp2(scale s - max); o and sum are rescaled. */
+    static GPU_FN void soften(float (&s)[kBlocks][4], State &st, float scale)
+    {
+        GPU_UNROLL
+        for (int h = 0; h < 2; h++) {
+            float max = FLASH_NONE;
+            GPU_UNROLL
+            for (int b = 0; b < kBlocks; b++)
+                max = fmaxf(max, fmaxf(s[b][2 * h], s[b][2 * h + 1]));
+            max = fmaxf(max, gpu::shfl_xor(max, 1));
+            max = fmaxf(max, gpu::shfl_xor(max, 2));
+            max = fmaxf(max * scale, st.max[h]);
+            const float base = max == FLASH_NONE ? 0.0f : max;
+            const float keep = gpu::exp2f_(st.max[h] - base);
+            st.max[h] = max;
+            float sum = 0.0f;
+            GPU_UNROLL
+            for (int b = 0; b < kBlocks; b++)
+                GPU_UNROLL
+            for (int e = 2 * h; e < 2 * h + 2; e++) {
+                s[b][e] = gpu::exp2f_(s[b][e] * scale - base);
+                sum += s[b][e];
+            }
+            st.sum[h] = st.sum[h] * keep + sum;
+            GPU_UNROLL
+            for (int c = 0; c < kColumns; c++) {
+                st.o[c][2 * h] *= keep;
+                st.o[c][2 * h + 1] *= keep;
+            }
+        }
+    }
+
+    static GPU_FN void values(const float (&s)[kBlocks][4], State &st, uint32_t v)
+    {
+        const int l = gpu::lane();
+        GPU_UNROLL
+        for (int step = 0; step < kMine / 16; step++) {
+            const float(&lo)[4] = s[2 * step], (&hi)[4] = s[2 * step + 1];
+            const uint32_t p[4] = {gpu::pack2<T>(lo[0], lo[1]), gpu::pack2<T>(lo[2], lo[3]),
+                                   gpu::pack2<T>(hi[0], hi[1]), gpu::pack2<T>(hi[2], hi[3])};
+            GPU_UNROLL
+            for (int c = 0; c < kColumns; c += 2) {
+                uint32_t r[4];
+                gpu::ldmatrix4t(
+                    r, v + uint32_t((step * 16 + l % 16) * kStride<DV> + c * 16 + l / 16 * 16));
+                const uint32_t even[2] = {r[0], r[1]}, odd[2] = {r[2], r[3]};
+                gpu::mma16816<T>(st.o[c], p, even);
+                gpu::mma16816<T>(st.o[c + 1], p, odd);
+            }
+        }
+    }
+
+    static GPU_FN void attend(const Work &w, State &st, int key, int stage)
+    {
+        const int mine = Decode ? warp() * kMine : 0, first = key + mine;
+        const uint32_t k = kK + uint32_t((stage * kKeys + mine) * kStride<DQ>);
+        const uint32_t v = kV + uint32_t((stage * kKeys + mine) * kStride<DV>);
+        float s[kBlocks][4];
+        scores(s, st, k);
+        const bool open = first >= w.open_from && first + kMine - 1 <= w.open_to;
+        if (open && !w.special) {
+            soften(s, st, w.scale);
+        } else {
+            shape(s, w, first);
+            soften(s, st, 1.0f);
+        }
+        values(s, st, v);
+    }
+
+    static GPU_FN void prepare_scale(Work &w, const Forward &p)
+    {
+        const Layer &l = p.layer;
+        float scale = l.scale;
+        if (p.k_scale)
+            scale *= gpu::gload(p.k_scale + w.item.head);
+        w.cap = l.softcap * kLog2e;
+        w.cap_scale = l.softcap > 0.0f ? 2.0f * kLog2e / l.softcap : 0.0f;
+        w.scale = l.softcap > 0.0f ? scale : scale * kLog2e;
+        w.special = l.softcap > 0.0f || p.slopes || !(scale > 0.0f);
+    }
+
+    static GPU_FN Work prepare(const Forward &p, const Batch &b, const Item &item)
+    {
+        Work w;
+        const Layer &l = p.layer;
+        w.item = item;
+        w.request = request_of(l, b, item.req);
+        w.k = keys_of(l, b, w.request, p.k, item.head, l.d);
+        w.v = keys_of(l, b, w.request, p.v, item.head, l.dv);
+        prepare_scale(w, p);
+        for (int h = 0; h < 2; h++)
+            w.rows[h] = row_of(l, b, w.request, p.slopes, item.head,
+                               item.row + row_base() + gpu::lane() / 4 + 8 * h);
+        const int last = min_(item.row + kRows, w.request.q * l.group) - 1;
+        int ignored;
+        interval(l, b, w.request, w.request.position(last / l.group), w.open_from, ignored);
+        interval(l, b, w.request, w.request.position(item.row / l.group), ignored, w.open_to);
+        return w;
+    }
+
+    static GPU_FN void main_loop(const Work &w, State &st)
+    {
+        const int from = w.item.key_from, to = w.item.key_to;
+        GPU_UNROLL
+        for (int i = 0; i < kStages - 1; i++)
+            load_stage(w, from + i * kKeys, i);
+        int stage = 0;
+        for (int key = from; key < to; key += kKeys) {
+            gpu::cp_wait<kStages - 2>();
+            meet();
+            const int next = stage == 0 ? kStages - 1 : stage - 1;
+            load_stage(w, key + (kStages - 1) * kKeys, next);
+            attend(w, st, key, stage);
+            stage = stage == kStages - 1 ? 0 : stage + 1;
+        }
+        gpu::cp_wait<0>();
+    }
+
+    static GPU_FN void write_row(const Forward &p, const Work &w, int local, Stat stat,
+                                 const float *pairs, int pitch, int col0, int step, int count)
+    {
+        const int row = w.item.row + local;
+        if (row >= w.request.q * p.layer.group)
+            return;
+        if (w.item.splits > 1) {
+            const int slot = w.item.slot + w.item.split;
+            float *to = partial_row<DV>(p.list, slot, local),
+                  *ml = partial_stat(p.list, slot, local);
+            GPU_UNROLL
+            for (int c = 0; c < count; c++) {
+                gpu::gstore(to + col0 + c * step, pairs[c * pitch]);
+                gpu::gstore(to + col0 + c * step + 1, pairs[c * pitch + 1]);
+            }
+            if (col0 == 0) {
+                gpu::gstore(ml, stat.max);
+                gpu::gstore(ml + 1, stat.sum);
+            }
+            return;
+        }
+        const Place at = place_of(p, w.request, w.item.head, row);
+        const float scale = finish_row(p, at, stat, w.item.head, col0 == 0);
+        GPU_UNROLL
+        for (int c = 0; c < count; c++)
+            store2<T>(p, at, col0 + c * step, pairs[c * pitch] * scale,
+                      pairs[c * pitch + 1] * scale);
+    }
+
+    /* Decode: four warps saw different keys of the same rows. */
+    static GPU_FN void merge_warps(const Forward &p, const Work &w, const State &st)
+    {
+        const int l = gpu::lane();
+        gpu::barrier(); /* the stages are free */
+        for (int h = 0; h < 2; h++) {
+            const int row = warp() * 16 + l / 4 + 8 * h;
+            GPU_UNROLL
+            for (int c = 0; c < kColumns; c++) {
+                const uint32_t at = kMerge + uint32_t((row * kMergeStride + c * 8 + l % 4 * 2) * 4);
+                gpu::sts(at, st.o[c][2 * h]);
+                gpu::sts(at + 4, st.o[c][2 * h + 1]);
+            }
+            if (l % 4 == 0) {
+                gpu::sts(kMergeStat + uint32_t(row * 8), st.max[h]);
+                gpu::sts(kMergeStat + uint32_t(row * 8 + 4), st.sum[h]);
+            }
+        }
+        gpu::barrier();
+        for (int i = gpu::tid(); i < kRows * (DV / 2); i += kThreads) {
+            const int row = i / (DV / 2), col = i % (DV / 2) * 2;
+            Stat all = {FLASH_NONE, 0.0f};
+            float pair[2] = {0.0f, 0.0f};
+            for (int n = 0; n < 4; n++)
+                all.max =
+                    fmaxf(all.max, gpu::lds<float>(kMergeStat + uint32_t((n * 16 + row) * 8)));
+            for (int n = 0; n < 4 && all.max != FLASH_NONE; n++) {
+                const uint32_t stat = kMergeStat + uint32_t((n * 16 + row) * 8);
+                const uint32_t at = kMerge + uint32_t(((n * 16 + row) * kMergeStride + col) * 4);
+                const float weight = gpu::exp2f_(gpu::lds<float>(stat) - all.max);
+                all.sum += weight * gpu::lds<float>(stat + 4);
+                pair[0] += weight * gpu::lds<float>(at);
+                pair[1] += weight * gpu::lds<float>(at + 4);
+            }
+            write_row(p, w, row, all, pair, 2, col, 2, 1);
+        }
+    }
+
+    static GPU_FN void process(const Forward &p, const Batch &b, const Item &item)
+    {
+        const Work w = prepare(p, b, item);
+        State st;
+        for (int h = 0; h < 2; h++)
+            st.max[h] = FLASH_NONE, st.sum[h] = 0.0f;
+        GPU_UNROLL
+        for (int c = 0; c < kColumns; c++)
+            st.o[c][0] = st.o[c][1] = st.o[c][2] = st.o[c][3] = 0.0f;
+        load_queries<T, DQ, kRows, kThreads>(kQ, p, w.request, item.head, item.row, gpu::tid());
+        gpu::barrier();
+        GPU_UNROLL
+        for (int step = 0; kKeepQ && step < kSteps; step++)
+            load_q(st.q[kKeepQ ? step : 0], step);
+        main_loop(w, st);
+        for (int h = 0; h < 2; h++) {
+            st.sum[h] += gpu::shfl_xor(st.sum[h], 1);
+            st.sum[h] += gpu::shfl_xor(st.sum[h], 2);
+        }
+        if constexpr (Decode) {
+            merge_warps(p, w, st);
+        } else {
+            float pairs[2][kColumns * 2];
+            GPU_UNROLL
+            for (int h = 0; h < 2; h++) {
+                GPU_UNROLL
+                for (int c = 0; c < kColumns; c++) {
+                    pairs[h][2 * c] = st.o[c][2 * h];
+                    pairs[h][2 * c + 1] = st.o[c][2 * h + 1];
+                }
+                write_row(p, w, row_base() + gpu::lane() / 4 + 8 * h, {st.max[h], st.sum[h]},
+                          pairs[h], 2, gpu::lane() % 4 * 2, 8, kColumns);
+            }
+        }
+        if (item.splits > 1)
+            arrive_and_merge<T, DV, kThreads>(p, w.request, item, kWord);
+    }
+
+    static GPU_FN void run(const Forward &p)
+    {
+        const Batch b = *p.batch;
+        for (int i = next_item(p.list, kWord); i >= 0; i = next_item(p.list, kWord))
+            process(p, b, item_at(p.list, i));
+        leave(p.list);
+    }
+};
+
+} // namespace flash
+
+#endif /* ATTN_FLASH_CUDA_GENERAL_H */

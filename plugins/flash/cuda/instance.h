@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* instance.h - FLASH_INSTANCE(bf16, 128, 128) compiles the kernels of one type and widths. */
+#ifndef ATTN_FLASH_CUDA_INSTANCE_H
+#define ATTN_FLASH_CUDA_INSTANCE_H
+
+#include "common/gpu/launch.h"
+#include "flash/cuda/general.h"
+#include "flash/cuda/kernels.h"
+
+namespace flash
+{
+
+template <class K>
+attn_status
+prepare_kernel(int *blocks, attn_error *err)
+{
+    return gpu::prepare<K>(K::kSharedBytes, blocks, err);
+}
+
+template <class K>
+attn_status
+launch_kernel(const attn_stream &stream, uint32_t blocks, const Forward &p, attn_error *err)
+{
+    return gpu::launch<K>(stream, blocks, K::kSharedBytes, p, err);
+}
+
+template <class K>
+constexpr Kernel
+kernel_of()
+{
+    return {K::kRows, prepare_kernel<K>, launch_kernel<K>};
+}
+
+} // namespace flash
+
+#define FLASH_INSTANCE(type, d, dv)                                                                \
+    namespace flash                                                                                \
+    {                                                                                              \
+    extern const Instance instance_##type##_##d##_##dv;                                            \
+    const Instance instance_##type##_##d##_##dv = {gpu::Element<gpu::type>::is_bf16, d, dv,        \
+                                                   kernel_of<General<gpu::type, d, dv, true>>(),   \
+                                                   kernel_of<General<gpu::type, d, dv, false>>()}; \
+    }
+
+#endif /* ATTN_FLASH_CUDA_INSTANCE_H */

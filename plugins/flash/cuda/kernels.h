@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kernels.h - the host's view of the kernels: which instances exist, and how to launch them. */
+#ifndef ATTN_FLASH_CUDA_KERNELS_H
+#define ATTN_FLASH_CUDA_KERNELS_H
+
+#include "common/gpu/device.h"
+#include "flash/cuda/params.h"
+
+namespace flash
+{
+
+/* A kernel of one element type and one pair of padded widths. */
+struct Kernel {
+    int rows; /* of its tiles */
+    /* Sets the kernel up on the current device; how many blocks fit one multiprocessor. */
+    attn_status (*prepare)(int *blocks, attn_error *err);
+    attn_status (*launch)(const attn_stream &stream, uint32_t blocks, const Forward &p,
+                          attn_error *err);
+};
+
+struct Instance {
+    bool bf16;
+    int d, dv; /* padded */
+    Kernel decode, prefill;
+};
+
+/* The smallest instance that holds (d, dv), or NULL. */
+const Instance *instance_find(bool bf16, int d, int dv);
+
+attn_status launch_plan(const attn_stream &stream, const Plan &p, attn_error *err);
+attn_status launch_update(const attn_stream &stream, uint32_t blocks, bool bf16, const Update &p,
+                          attn_error *err);
+attn_status launch_constants(const attn_stream &stream, const Constants &p, attn_error *err);
+
+} // namespace flash
+
+#endif /* ATTN_FLASH_CUDA_KERNELS_H */
