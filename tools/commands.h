@@ -14,6 +14,7 @@ extern const cli_command cmd_test;
 extern const cli_command cmd_bench;
 extern const cli_command cmd_replay;
 extern const cli_command cmd_doctor;
+extern const cli_command cmd_new;
 extern const cli_command cmd_rescan;
 extern const cli_command cmd_help;
 
