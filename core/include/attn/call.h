@@ -2,8 +2,11 @@
 /* attn/call.h - recorded calls: the attn-call/1 format (safetensors).
  *
  * One call of one backend with its inputs and, where known, what it must
- * return. The host writes such files under ATTN_DUMP_DIR; `attnctl replay`
- * runs them; reading is part of libattn-verify (attn_call_load). */
+ * return. A session writes each forward to such a file under ATTN_DUMP_DIR
+ * (PID-NUMBER-BACKEND.safetensors, up to ATTN_DUMP_LIMIT bytes, default 1G;
+ * only the cache blocks the step uses, with the block table renumbered);
+ * `attnctl replay` runs them; reading is part of libattn-verify
+ * (attn_call_load). */
 #ifndef ATTN_CALL_H
 #define ATTN_CALL_H
 
@@ -46,7 +49,8 @@ ATTN_API attn_status attn_call_add(attn_call *call, const char *name,
                                    attn_dtype dtype, uint32_t ndim,
                                    const int64_t *shape, const void *data,
                                    attn_call_tensor **tensor, attn_error *err);
-/* [any] Writes it atomically (temporary file, rename). */
+/* [any] Writes it atomically (temporary file beside it, rename). ATTN_E_IO
+ * with errno in native; ATTN_E_UNSUPPORTED: a vendor's family. */
 ATTN_API attn_status attn_call_store(const attn_call *call, const char *path,
                                      attn_error *err);
 

@@ -33,7 +33,7 @@ typedef struct attn_group_layer attn_group_layer;
 ATTN_API attn_status attn_session_create(attn_registry *registry,
                                          attn_session **session,
                                          attn_error *err);
-/* [main] Destroys its groups first. */
+/* [main] Destroys its groups first; their streams must be idle. */
 ATTN_API void attn_session_destroy(attn_session *session);
 
 typedef struct attn_group_params {
@@ -63,26 +63,34 @@ ATTN_API attn_status attn_kv_spec_get(const attn_entry *entry,
                                       const attn_layer *layer,
                                       attn_kv_spec *spec, attn_error *err);
 
-/* [group] constants: the family's block, or NULL when it has none. */
+/* [group] Packs one layer's constants: the family's block, NULL when it has
+ * none. The tensors are the caller's again afterwards. ATTN_E_ARG names a
+ * constant that is missing or of the wrong shape. The layer lives as long as
+ * its group. */
 ATTN_API attn_status attn_group_add_layer(attn_group *group,
                                           const attn_head *constants,
                                           attn_group_layer **layer,
                                           attn_error *err);
 
-/* [group][hot] Validates (see attn_batch_validate; block-table entries that
- * the step touches) and builds. Batch, group and their arrays stay valid and
- * unchanged until the last forward of the step. stream NULL: the CPU's. */
+/* [group][hot] Validates (attn_batch_validate, attn_kv_group_validate with
+ * the pages the step writes, the limits) and builds. Batch, group and their
+ * arrays stay valid and unchanged until the last forward of the step. stream
+ * NULL: the CPU's. A GPU backend needs the device mirrors. */
 ATTN_API attn_status attn_group_build(attn_group *group,
                                       const attn_batch *batch,
                                       const attn_kv_group *kv,
                                       const attn_stream *stream,
                                       attn_error *err);
-/* [group][hot] The family's update block. */
+/* [group][hot] The family's update block. Checks every tensor against layer
+ * and step. ATTN_E_UNSUPPORTED: a family without update_cache (Mamba). */
 ATTN_API attn_status attn_group_update_cache(attn_group *group,
                                              const attn_head *args,
                                              attn_error *err);
 /* [group][hot] The family's forward block; its `layer` member is ignored, the
- * handle given here counts. */
+ * handle given here counts. Checks every tensor against layer and step
+ * (ATTN_E_ARG names it); a vendor's family is not checked, its block begins
+ * as the known ones do (head, stream, layer) and has at most 512 bytes. With
+ * ATTN_DUMP_DIR set the call is also recorded, see attn/call.h. */
 ATTN_API attn_status attn_group_forward(attn_group *group,
                                         attn_group_layer *layer,
                                         const attn_head *args, attn_error *err);
