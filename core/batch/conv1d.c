@@ -9,25 +9,41 @@
 static uint64_t
 count_programs(const attn_batch *batch, uint32_t first, divisor tile)
 {
+    const int32_t *start = batch->query_start_loc;
     uint64_t total = 0;
 
     for (uint32_t r = first; r < batch->num_reqs; r++)
-        total += divisor_ceil(tile, batch_query_len(batch, r));
+        total += divisor_ceil(tile, (uint32_t)(start[r + 1] - start[r]));
     return total;
 }
 
-static void
+/* Writes while there is room. Returns the number written, or capacity + 1
+ * when there was more. Most requests have one program. */
+static uint64_t
 write_programs(const attn_batch *batch, uint32_t first, divisor tile,
-               int32_t *request, int32_t *offset)
+               int32_t *restrict request, int32_t *restrict offset,
+               uint32_t capacity)
 {
-    for (uint32_t r = first; r < batch->num_reqs; r++) {
-        uint32_t n = divisor_ceil(tile, batch_query_len(batch, r));
+    const int32_t *start = batch->query_start_loc;
+    uint64_t made = 0;
 
-        for (uint32_t i = 0; i < n; i++) {
-            *request++ = (int32_t)(r - first);
-            *offset++ = (int32_t)i;
+    for (uint32_t r = first; r < batch->num_reqs; r++) {
+        uint32_t query = (uint32_t)(start[r + 1] - start[r]);
+        uint32_t n = divisor_ceil(tile, query);
+
+        if (made + n > capacity)
+            return (uint64_t)capacity + 1;
+        if (n == 1) {
+            request[made] = (int32_t)(r - first);
+            offset[made++] = 0;
+            continue;
+        }
+        for (uint32_t i = 0; i < n; i++, made++) {
+            request[made] = (int32_t)(r - first);
+            offset[made] = (int32_t)i;
         }
     }
+    return made;
 }
 
 attn_status
@@ -37,6 +53,7 @@ attn_conv1d_programs(const attn_batch *batch, uint32_t first_request,
 {
     attn_status status;
     uint64_t total;
+    divisor tile;
 
     if (!batch || !count || block_m == 0 || block_m > INT32_MAX ||
         !request != !offset)
@@ -49,13 +66,13 @@ attn_conv1d_programs(const attn_batch *batch, uint32_t first_request,
         status = plan_first(batch, first_request, err);
     if (status)
         return status;
-    total = count_programs(batch, first_request, divisor_of(block_m));
-    status = plan_fits("conv1d programs", request, capacity, total, err);
-    if (status)
-        return status;
+    tile = divisor_of(block_m);
+    total = request ? write_programs(batch, first_request, tile, request,
+                                     offset, capacity)
+                    : count_programs(batch, first_request, tile);
+    if (request && total > capacity)
+        return plan_fits("conv1d programs", request, capacity,
+                         count_programs(batch, first_request, tile), err);
     *count = (uint32_t)total;
-    if (request)
-        write_programs(batch, first_request, divisor_of(block_m), request,
-                       offset);
     return ATTN_OK;
 }

@@ -96,10 +96,12 @@ attn_token_requests(const attn_batch *batch, int32_t *request, attn_error *err)
     status = attn_batch_need_host(batch, "token requests", ATTN_ABSENT, err);
     if (status)
         return status;
-    for (uint32_t r = 0; r < batch->num_reqs; r++)
-        for (int32_t t = batch->query_start_loc[r];
-             t < batch->query_start_loc[r + 1]; t++)
+    for (uint32_t r = 0; r < batch->num_reqs; r++) {
+        int32_t end = batch->query_start_loc[r + 1];
+
+        for (int32_t t = batch->query_start_loc[r]; t < end; t++)
             request[t] = (int32_t)r;
+    }
     for (uint32_t t = batch->num_reqs ? batch_used_tokens(batch) : 0;
          t < batch->num_tokens; t++)
         request[t] = 0;

@@ -72,16 +72,24 @@ compact_lengths(const attn_batch *batch, const int32_t *rejected,
 }
 
 static void
+count_up(uint32_t *to, uint32_t from, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        to[i] = from + i;
+}
+
+static void
 compact_tokens(const attn_batch *batch, const int32_t *starts,
                const int64_t *slots, int64_t *kept, uint32_t *indices)
 {
     for (uint32_t r = 0; r < batch->num_reqs; r++) {
-        int32_t from = batch->query_start_loc[r] - starts[r];
+        int32_t first = batch->query_start_loc[r], to = starts[r];
+        uint32_t count = (uint32_t)(starts[r + 1] - to);
 
-        for (int32_t t = starts[r]; indices && t < starts[r + 1]; t++)
-            indices[t] = (uint32_t)(from + t);
-        for (int32_t t = starts[r]; slots && t < starts[r + 1]; t++)
-            kept[t] = slots[from + t];
+        if (indices)
+            count_up(indices + to, (uint32_t)first, count);
+        if (slots)
+            memcpy(kept + to, slots + first, count * sizeof *kept);
     }
 }
 

@@ -160,8 +160,9 @@ extend_slots(const attn_batch *batch, const attn_kv_group *group,
         uint32_t position = (uint32_t)batch->seq_lens[r];
         const int64_t *from = group->slot_mapping + batch->query_start_loc[r];
 
-        for (uint32_t i = 0; i < old; i++)
-            slots[i] = i + rejected < old ? from[i] : -1;
+        memcpy(slots, from, (old - rejected) * sizeof *slots);
+        for (uint32_t i = old - rejected; i < old; i++)
+            slots[i] = -1;
         for (uint32_t i = 0; i < count; i++, position++) {
             uint32_t page = divisor_div(block, position);
 

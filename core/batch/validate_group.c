@@ -128,17 +128,20 @@ check_slots(const attn_kv_group *group, const attn_batch *batch,
             attn_error *err)
 {
     const int64_t *slots = group->slot_mapping;
-    uint64_t limit = (uint64_t)group->num_blocks * group->block_size;
+    uint64_t most = (uint64_t)group->num_blocks * group->block_size - 1;
+    uint64_t outside = 0;
     uint32_t total = batch->num_tokens, bad = 0;
     uint32_t used = batch->query_start_loc_state == ATTN_EXACT
                         ? batch_used_tokens(batch)
                         : total;
 
-    /* slot + 1 is 0 to limit when it is right, and huge when negative. */
+    /* Both differences are >= 0 for a slot from -1 to most; otherwise the top
+     * bit of one is set. No comparison, so any vector unit can do it. */
     for (uint32_t t = 0; t < used; t++)
-        bad |= (uint32_t)((uint64_t)slots[t] + 1 > limit);
+        outside |= ((uint64_t)slots[t] + 1) | (most - (uint64_t)slots[t]);
     for (uint32_t t = used; t < total; t++)
         bad |= (uint32_t)(slots[t] != -1);
+    bad |= (uint32_t)(outside >> 63);
     return bad ? explain_slots(group, batch, used, err) : ATTN_OK;
 }
 
@@ -190,23 +193,53 @@ explain_columns(const table_check *check, uint32_t r, uint32_t seq)
 }
 
 static attn_status
-check_requests(const table_check *check, const attn_batch *batch,
-               uint32_t whole)
+check_request(const table_check *check, const attn_batch *batch, uint32_t r,
+              uint32_t whole)
 {
     uint64_t positions =
         (uint64_t)check->group->block_table_cols * check->span.value;
+    uint32_t seq = (uint32_t)batch->seq_lens[r];
+    uint32_t query = whole ? seq : batch_query_len(batch, r);
+
+    if (seq > positions)
+        return explain_columns(check, r, seq);
+    if (query == 0 || !check->group->block_table)
+        return ATTN_OK;
+    return check_blocks(check, r, divisor_div(check->span, seq - query),
+                        divisor_div(check->span, seq - 1) + 1);
+}
+
+/* The last page of a request with one new token; anything that is not plain
+ * is left to check_request. */
+static inline int
+last_page_is_good(const table_check *check, const int32_t *table,
+                  uint64_t positions, uint32_t r, uint32_t seq)
+{
+    const attn_kv_group *group = check->group;
+    uint32_t page = divisor_div(check->span, seq - 1);
+
+    return seq - 1 < positions &&
+           (uint32_t)table[r * group->block_table_stride + page] <
+               group->num_blocks;
+}
+
+static attn_status
+check_requests(const table_check *check, const attn_batch *batch,
+               uint32_t whole)
+{
+    const attn_kv_group *group = check->group;
+    const int32_t *start = batch->query_start_loc, *lens = batch->seq_lens;
+    uint64_t positions = (uint64_t)group->block_table_cols * check->span.value;
     attn_status status = ATTN_OK;
 
+    if (positions > INT32_MAX)
+        positions = INT32_MAX;
     for (uint32_t r = 0; !status && r < batch->num_reqs; r++) {
-        uint32_t seq = (uint32_t)batch->seq_lens[r];
-        uint32_t query = whole ? seq : batch_query_len(batch, r);
-
-        if (seq > positions)
-            return explain_columns(check, r, seq);
-        if (query && check->group->block_table)
-            status =
-                check_blocks(check, r, divisor_div(check->span, seq - query),
-                             divisor_div(check->span, seq - 1) + 1);
+        if (!whole && group->block_table && start[r + 1] - start[r] == 1 &&
+            last_page_is_good(check, group->block_table, positions, r,
+                              (uint32_t)lens[r]))
+            continue;
+        status = check_request(check, batch, r, whole);
     }
     return status;
 }
