@@ -86,6 +86,7 @@ bench_machine(const bench_roofs *roofs)
     char name[128];
     json_t *machine = json_object(), *list = json_array();
     processor(name, sizeof name);
+    json_object_set_new(machine, "libattn", out_text(attn_version()));
     json_object_set_new(machine, "cpu", out_text(name));
     json_object_set_new(machine, "cpus_online",
                         json_integer(sysconf(_SC_NPROCESSORS_ONLN)));
@@ -106,6 +107,25 @@ bench_machine(const bench_roofs *roofs)
         json_object_set_new(machine, "device_flops", out_real(roofs->flops));
     json_object_set_new(machine, "roofs", list);
     return machine;
+}
+
+json_t *
+bench_measured(const bench_roofs *roofs)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < roofs->count; i++) {
+        const attn_roof *r = &roofs->measured[i];
+        json_array_append_new(
+            list, out_format("with %u threads reads %.4g GB/s, f32 %.4g "
+                             "GFLOP/s (%s), bf16 %.4g GFLOP/s (%s)",
+                             r->num_threads, r->read_bytes * 1e-9,
+                             r->f32_flops * 1e-9, r->f32_kind,
+                             r->bf16_flops * 1e-9, r->bf16_kind));
+    }
+    if (roofs->bytes > 0)
+        json_array_append_new(list, out_format("the device moves %.4g GB/s",
+                                               roofs->bytes * 1e-9));
+    return list;
 }
 
 void

@@ -42,6 +42,8 @@ double bench_device_bytes(const attn_entry *entry);
 bench_bound bench_bind(const attn_roof *roof, const attn_cost *cost,
                        const char *dtype, int warm);
 json_t *bench_machine(const bench_roofs *roofs);
+/* The roofs as lines for people. */
+json_t *bench_measured(const bench_roofs *roofs);
 void bench_roofs_free(bench_roofs *roofs);
 
 /* The rows of an older --json output. CLI_CONFIG after the message when the

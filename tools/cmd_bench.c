@@ -248,8 +248,8 @@ run_grid(run_state *s)
     if (s->old && !s->matched)
         worse(s, cli_fail(CLI_CONFIG, "%s: no row to compare with",
                           cli_get(s->args, "compare")));
-    out_set(&s->out, "version", out_text(attn_version()));
     out_set(&s->out, "machine", bench_machine(&s->roofs));
+    out_set(&s->out, "measured", bench_measured(&s->roofs));
     return out_close(&s->out, s->rc);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rows.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 json_t *
@@ -176,6 +177,15 @@ row_caps(const attn_backend *backend)
     return list;
 }
 
+/* As it is printed and read again, so that rows of two runs compare. */
+static json_t *
+row_float(float value)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%.9g", (double)value);
+    return out_real(strtod(text, NULL));
+}
+
 json_t *
 row_layer(const attn_layer *layer)
 {
@@ -194,7 +204,7 @@ row_layer(const attn_layer *layer)
         else if (f->type == ATTN_FIELD_BOOL)
             v = out_bool(*(const uint32_t *)(const void *)at != 0);
         else if (f->type == ATTN_FIELD_F32)
-            v = out_real((double)*(const float *)(const void *)at);
+            v = row_float(*(const float *)(const void *)at);
         else if (!attn_layer_get(layer, f->name, text, sizeof text))
             v = out_text(text);
         else
