@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bench.h"
+#include "bench_metadata.h"
 #include "commands.h"
 #include "layer.h"
 #include "rows.h"
@@ -49,6 +50,8 @@ static const cli_option options[] = {
     {"batch", "SPEC", "what a step looks like [8q1s1k]", CLI_LIST},
     {"threads", "N", "to use [all]", CLI_LIST},
     {"cache", "STATE", "KV cache cold or warm [cold]", CLI_LIST},
+    {"metadata", NULL, "time the transforms of metadata and builders instead",
+     0},
     {"seconds", "S", "of measuring, for each row [1]", 0},
     {"seed", "N", "of the problem [1]", 0},
     {"graph", NULL, "on a device: time the launch of a graph", 0},
@@ -326,6 +329,8 @@ run(const cli_args *args)
 {
     run_state s = {.args = args, .seconds = 1, .seed = 1};
     uint32_t threads = 0;
+    if (cli_has(args, "metadata"))
+        return bench_metadata(args);
     int rc = parse(&s);
     if (rc == CLI_OK)
         rc = most_threads(args, &threads);
