@@ -16,6 +16,9 @@
  *   vf_ldexp(x,n)                       x * 2^n, n integral; 0 below 2^-126 * x
  *   vf_hsum vf_hmax                     across lanes
  *   vf_load_h_n(t,p,n) vf_store_h_n(t,p,v,n)   the first n of type t (a constant)
+ *   vf_reduce(x)                        lane i: the sum of x[i]'s lanes, x[VF_LANES]
+ *   vf_swap(v,s)                        lane i: lane i ^ s of v, s a constant power of two
+ *   vf_lane_mod(n)                      lane i: i % n, n a constant power of two
  *   vf_transpose(r)                     the square r[VF_LANES]; moves bits unchanged
  *
  * simd_math.h adds exp2, exp and tanh. */

@@ -246,6 +246,37 @@ vf_store_h_n(cpu_type t, void *p, vf v, size_t n)
     }
 }
 
+CPU_INLINE vf
+vf_reduce(const vf x[8])
+{
+    vf y[4], z[2];
+    CPU_UNROLL
+    for (int i = 0; i < 4; i++)
+        y[i] = _mm256_add_ps(_mm256_unpacklo_ps(x[2 * i], x[2 * i + 1]),
+                             _mm256_unpackhi_ps(x[2 * i], x[2 * i + 1]));
+    CPU_UNROLL
+    for (int i = 0; i < 2; i++)
+        z[i] = _mm256_add_ps(_mm256_shuffle_ps(y[2 * i], y[2 * i + 1], 0x44),
+                             _mm256_shuffle_ps(y[2 * i], y[2 * i + 1], 0xee));
+    return _mm256_add_ps(_mm256_permute2f128_ps(z[0], z[1], 0x20),
+                         _mm256_permute2f128_ps(z[0], z[1], 0x31));
+}
+
+CPU_INLINE vf
+vf_swap(vf v, const int s)
+{
+    if (s == 4)
+        return _mm256_permute2f128_ps(v, v, 1);
+    return s == 1 ? _mm256_permute_ps(v, 0xb1) : _mm256_permute_ps(v, 0x4e);
+}
+
+CPU_INLINE vf
+vf_lane_mod(const int n)
+{
+    const __m256i i = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cvtepi32_ps(_mm256_and_si256(i, _mm256_set1_epi32(n - 1)));
+}
+
 CPU_INLINE void
 vf_transpose(vf r[8])
 {

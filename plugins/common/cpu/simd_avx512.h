@@ -232,6 +232,56 @@ vf_store_h_n(cpu_type t, void *p, vf v, size_t n)
     }
 }
 
+CPU_INLINE vf
+vf_add_pairs_pd(vf a, vf b)
+{
+    const __m512d x = _mm512_castps_pd(a), y = _mm512_castps_pd(b);
+    return _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)),
+                         _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)));
+}
+
+CPU_INLINE vf
+vf_add_quarters(vf a, vf b)
+{
+    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+}
+
+CPU_INLINE vf
+vf_reduce(const vf x[16])
+{
+    vf y[8], z[4];
+    CPU_UNROLL
+    for (int i = 0; i < 8; i++)
+        y[i] = _mm512_add_ps(_mm512_unpacklo_ps(x[2 * i], x[2 * i + 1]),
+                             _mm512_unpackhi_ps(x[2 * i], x[2 * i + 1]));
+    CPU_UNROLL
+    for (int i = 0; i < 4; i++)
+        z[i] = vf_add_pairs_pd(y[2 * i], y[2 * i + 1]);
+    return vf_add_quarters(vf_add_quarters(z[0], z[1]), vf_add_quarters(z[2], z[3]));
+}
+
+CPU_INLINE vf
+vf_swap(vf v, const int s)
+{
+    switch (s) {
+    case 1:
+        return _mm512_permute_ps(v, 0xb1);
+    case 2:
+        return _mm512_permute_ps(v, 0x4e);
+    case 4:
+        return _mm512_shuffle_f32x4(v, v, 0xb1);
+    default:
+        return _mm512_shuffle_f32x4(v, v, 0x4e);
+    }
+}
+
+CPU_INLINE vf
+vf_lane_mod(const int n)
+{
+    const __m512i i = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return _mm512_cvtepi32_ps(_mm512_and_si512(i, _mm512_set1_epi32(n - 1)));
+}
+
 CPU_INLINE void
 vf_transpose(vf r[16])
 {

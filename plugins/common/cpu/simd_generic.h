@@ -187,6 +187,24 @@ vf_store_h_n(cpu_type t, void *p, vf v, size_t n)
         cpu_put(t, p, i, v[i]);
 }
 
+CPU_INLINE vf
+vf_reduce(const vf x[4])
+{
+    return (vf){vf_hsum(x[0]), vf_hsum(x[1]), vf_hsum(x[2]), vf_hsum(x[3])};
+}
+
+CPU_INLINE vf
+vf_swap(vf v, const int s)
+{
+    return s == 1 ? (vf){v[1], v[0], v[3], v[2]} : (vf){v[2], v[3], v[0], v[1]};
+}
+
+CPU_INLINE vf
+vf_lane_mod(const int n)
+{
+    return (vf){0, (float)(1 % n), (float)(2 % n), (float)(3 % n)};
+}
+
 CPU_INLINE void
 vf_transpose(vf r[4])
 {

@@ -14,6 +14,7 @@
 #define FLASH_MAX_DIM 256
 #define FLASH_MAX_SPLITS 64
 #define FLASH_ALIGN 64
+#define FLASH_DECODE_ROWS 16 /* a block of at most so many rows reads the cache in place */
 
 /* Values of the plugin's options. */
 typedef struct flash_options {
@@ -30,6 +31,7 @@ typedef struct flash_shape {
     uint32_t dim, dim_v;
     uint32_t block_size;
     uint32_t words;    /* of a query or key row */
+    uint32_t pitch;    /* the same in whole vectors */
     uint32_t cols;     /* dim_v rounded up to whole vectors */
     uint32_t key_tile; /* keys packed at a time */
     uint32_t tokens;   /* query tokens of a block */

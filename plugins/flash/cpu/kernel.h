@@ -13,6 +13,8 @@
  *   words_of_row(t, src, dst, n)      n elements of type t into words
  *   values_of_rows(t, rows, keys, n, panels, pitch)   value rows into panels
  *   weight_store(p, v, e)             vector v of weights, as operand
+ *   words_load(t, row, w, n)          n words of a row of type t from word w on
+ *   values_load(t, vecs, rows, col, left, b)   a step of values: vecs vectors of columns from col
  *
  * For each tile of keys all query rows of the block pass: scores by an inner product on packed
  * keys, the running softmax, then weights times packed values into f32 sums. */
@@ -68,7 +70,7 @@ work_queries(work *w)
         const int64_t token = w->token0 + r / shape->group;
         const int64_t head = w->kv_head * shape->group + r % shape->group;
         const char *src = q->data + token * q->stride[0] + head * q->stride[1];
-        float *dst = w->q + (size_t)r * shape->words;
+        float *dst = w->q + (size_t)r * shape->pitch;
         if (shape->q_type == WORD_TYPE)
             memcpy(dst, src, 4 * (size_t)shape->words);
         else {
@@ -105,7 +107,9 @@ work_open(work *w, const flash_job *job, const flash_block *block, uint32_t kv_h
     w->value_rows = (const void **)(scratch + at->value_rows);
     w->zero = scratch + at->zero;
     memset(scratch + at->zero, 0, 4 * FLASH_MAX_DIM);
-    memset(w->o, 0, 4 * (size_t)w->rows * shape->cols);
+    const size_t padded = (w->rows + 3) / 4 * 4;
+    memset(w->q, 0, 4 * padded * shape->pitch);
+    memset(w->o, 0, 4 * padded * shape->cols);
     for (uint32_t r = 0; r < w->rows; r++) {
         w->max[r] = -INFINITY;
         w->sum[r] = 0;
@@ -199,7 +203,7 @@ group_scores(work *w, uint32_t row, int rows, row_range group)
         const int in = v % GEMM_VECS, panel = v / GEMM_VECS;
         const int left = group.last - v;
         const int vecs = left < GEMM_VECS - in ? left : GEMM_VECS - in;
-        gemm_scores(rows, vecs, w->q + (size_t)row * shape->words, shape->words,
+        gemm_scores(rows, vecs, w->q + (size_t)row * shape->pitch, shape->pitch,
                     w->k + (size_t)panel * shape->words * GEMM_COLS + in * VF_LANES, shape->words,
                     w->s + v * VF_LANES, shape->key_tile);
         v += vecs;
@@ -296,12 +300,19 @@ work_finish(const work *w)
     }
 }
 
+#include "flash/cpu/kernel_decode.h"
+
 static void
 kernel_run(const flash_job *job, const flash_block *block, uint32_t kv_head, char *scratch)
 {
     work w;
     const int32_t step = (int32_t)job->shape->key_tile;
     work_open(&w, job, block, kv_head, scratch);
+    if (w.rows <= FLASH_DECODE_ROWS) {
+        kernel_decode(&w);
+        work_finish(&w);
+        return;
+    }
     for (int32_t lo = block->lo; lo < block->hi; lo += step) {
         tile_load(&w, lo, block->hi - lo < step ? block->hi - lo : step);
         for (uint32_t r = 0; r < w.rows; r += GEMM_ROWS)

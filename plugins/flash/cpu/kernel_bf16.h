@@ -123,6 +123,41 @@ values_of_rows(const flash_shape *shape, const void *const *rows, uint32_t keys,
     }
 }
 
+/* 32 elements of a row from element e on, n of them real, as bf16. */
+CPU_INLINE __m512i
+halves_load(const cpu_type t, const void *row, uint32_t e, uint32_t n)
+{
+    const __mmask32 m = n < 32 ? (1u << n) - 1 : ~0u;
+    if (t == CPU_BF16)
+        return _mm512_maskz_loadu_epi16(m, (const uint16_t *)row + e);
+    const __m512i c = _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(m, (const uint8_t *)row + e));
+    return t == CPU_E4M3 ? bf16_of_e4m3(c) : bf16_of_e5m2(c);
+}
+
+CPU_INLINE vf
+words_load(const cpu_type t, const void *row, uint32_t w, uint32_t n)
+{
+    return _mm512_castsi512_ps(halves_load(t, row, 2 * w, 2 * n));
+}
+
+CPU_INLINE void
+values_load(const cpu_type t, const int vecs, const void *const *rows, uint32_t col, uint32_t left,
+            vf *b)
+{
+    const __m512i low = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40,
+                                         8, 39, 7, 38, 6, 37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
+    const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+    CPU_UNROLL
+    for (int n = 0; n < vecs; n += 2) {
+        const uint32_t skip = (uint32_t)(n * VF_LANES);
+        const __m512i even = halves_load(t, rows[0], col + skip, left - skip);
+        const __m512i odd = halves_load(t, rows[1], col + skip, left - skip);
+        b[n] = _mm512_castsi512_ps(_mm512_permutex2var_epi16(even, low, odd));
+        if (n + 1 < vecs)
+            b[n + 1] = _mm512_castsi512_ps(_mm512_permutex2var_epi16(even, high, odd));
+    }
+}
+
 #include "flash/cpu/kernel.h"
 
 #endif

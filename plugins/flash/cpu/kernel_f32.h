@@ -53,6 +53,25 @@ values_of_rows(const flash_shape *shape, const void *const *rows, uint32_t keys,
     FOR_TYPE(shape->kv_type, values_typed(T, shape, rows, keys, panels))
 }
 
+CPU_INLINE vf
+words_load(const cpu_type t, const void *row, uint32_t w, uint32_t n)
+{
+    return vf_load_h_n(t, (const char *)row + (size_t)w * cpu_type_size(t), n);
+}
+
+CPU_INLINE void
+values_load(const cpu_type t, const int vecs, const void *const *rows, uint32_t col, uint32_t left,
+            vf *b)
+{
+    const char *p = (const char *)rows[0] + (size_t)col * cpu_type_size(t);
+    CPU_UNROLL
+    for (int n = 0; n < vecs; n++) {
+        const uint32_t skip = (uint32_t)(n * VF_LANES);
+        b[n] = vf_load_h_n(t, p + skip * cpu_type_size(t),
+                           left - skip < VF_LANES ? left - skip : VF_LANES);
+    }
+}
+
 #include "flash/cpu/kernel.h"
 
 #endif

@@ -29,6 +29,7 @@ flash_shape_plan(flash_shape *shape, const flash_kernel *kernel, const flash_opt
 {
     shape->group = shape->heads / shape->kv_heads;
     shape->words = shape->dim / kernel->word_size;
+    shape->pitch = round_up(shape->words, kernel->lanes);
     shape->cols = round_up(shape->dim_v, kernel->lanes);
     /* a packed tile of keys and values stays within a quarter of an L2 of 1 MiB each */
     const uint32_t widest = shape->dim > shape->dim_v ? shape->dim : shape->dim_v;
@@ -50,10 +51,11 @@ take(size_t *at, size_t bytes)
 void
 flash_scratch_plan(flash_scratch *layout, const flash_shape *shape, const flash_kernel *kernel)
 {
-    const size_t rows = shape->rows, tile = shape->key_tile, f = sizeof(float);
+    /* a decode block works on rows in fours */
+    const size_t rows = shape->rows + 3, tile = shape->key_tile, f = sizeof(float);
     const size_t value_cols = round_up(shape->dim_v, kernel->col_tile);
     size_t at = 0;
-    layout->q = take(&at, rows * shape->words * f);
+    layout->q = take(&at, rows * shape->pitch * f);
     layout->k = take(&at, tile * shape->words * f);
     layout->v = take(&at, tile / kernel->word_size * value_cols * f);
     layout->s = take(&at, kernel->row_tile * tile * f);
@@ -105,7 +107,7 @@ uint32_t
 flash_splits(const flash_shape *shape, const flash_options *options, uint32_t query_len,
              uint32_t keys)
 {
-    if (query_len > 1 && query_len * shape->group > 16)
+    if (query_len > 1 && query_len * shape->group > FLASH_DECODE_ROWS)
         return 1;
     if (query_len > shape->tokens)
         return 1;
@@ -116,7 +118,7 @@ flash_splits(const flash_shape *shape, const flash_options *options, uint32_t qu
 static uint64_t
 split_tokens(const flash_shape *shape, const attn_limits *limits)
 {
-    const uint64_t each = shape->group <= 16 ? 16 / shape->group : 1;
+    const uint64_t each = shape->group <= FLASH_DECODE_ROWS ? FLASH_DECODE_ROWS / shape->group : 1;
     const uint64_t all = each * limits->max_reqs;
     return all < limits->max_tokens ? all : limits->max_tokens;
 }

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kernel_decode.h - part of kernel.h: few query rows against many keys, bound by memory.
+ *
+ * Nothing is packed: a key row is read where it lies and meets up to four query rows. A group is
+ * VF_LANES scores, rows x keys: lane = row * keys_of(rows) + key. The running maximum and sum
+ * are kept per lane in the same order, so that the softmax never leaves it; the sum of a row's
+ * lanes is taken once, at the end. While scores are made the values of the tile are fetched, and
+ * while values are summed the keys of the next. */
+#ifndef FLASH_CPU_KERNEL_DECODE_H
+#define FLASH_CPU_KERNEL_DECODE_H
+
+#define DECODE_TILE 64 /* keys */
+
+/* Up to four query rows at work. */
+typedef struct decode_chunk {
+    uint32_t row, rows;         /* first, and how many are real */
+    float *q, *o, *scale;       /* scale: per lane, of the old sums */
+    vf max, sum;                /* per lane; max is equal within a row */
+    vf lo, hi, position, slope; /* per lane: what the row sees, and for ALiBi */
+    int32_t all_lo, all_hi;     /* keys that every row sees */
+} decode_chunk;
+
+CPU_INLINE void
+fetch_row(const void *row, uint32_t bytes)
+{
+    for (uint32_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch((const char *)row + i, 0, 2);
+}
+
+/* One group of scores: rows x keys rows[0..]. */
+CPU_INLINE vf
+decode_scores(const cpu_type t, const int rows, const flash_shape *shape, const float *q,
+              const void *const *keys)
+{
+    const int count = VF_LANES / rows;
+    const uint32_t words = shape->words, pitch = shape->pitch;
+    vf acc[VF_LANES];
+    CPU_UNROLL
+    for (int i = 0; i < VF_LANES; i++)
+        acc[i] = vf_zero();
+    uint32_t w = 0;
+    for (; w + VF_LANES <= words; w += VF_LANES) {
+        vf x[4];
+        CPU_UNROLL
+        for (int r = 0; r < rows; r++)
+            x[r] = vf_load(q + (size_t)r * pitch + w);
+        CPU_UNROLL
+        for (int k = 0; k < count; k++) {
+            const vf y = words_load(t, keys[k], w, VF_LANES);
+            CPU_UNROLL
+            for (int r = 0; r < rows; r++)
+                acc[r * count + k] = word_dot(x[r], y, acc[r * count + k]);
+        }
+    }
+    if (w < words) {
+        CPU_UNROLL
+        for (int k = 0; k < count; k++) {
+            const vf y = words_load(t, keys[k], w, words - w);
+            CPU_UNROLL
+            for (int r = 0; r < rows; r++)
+                acc[r * count + k] =
+                    word_dot(vf_load(q + (size_t)r * pitch + w), y, acc[r * count + k]);
+        }
+    }
+    return vf_reduce(acc);
+}
+
+/* Softcap, ALiBi and the mask on a group whose first key is `key`. */
+CPU_INLINE vf
+decode_transform(const work *w, const decode_chunk *c, const int rows, int32_t key, vf x)
+{
+    const int count = VF_LANES / rows;
+    const float softcap = w->shape->softcap;
+    const vf at = vf_add(vf_set1((float)key), vf_lane_mod(count));
+    if (w->special) {
+        x = vf_mul(x, vf_set1(w->scale));
+        if (softcap > 0)
+            x = vf_mul(vf_tanh(vf_mul(x, vf_set1(1 / softcap))), vf_set1(softcap));
+        if (w->job->slopes)
+            x = vf_sub(x, vf_mul(c->slope, vf_abs(vf_sub(at, c->position))));
+        x = vf_mul(x, vf_set1(CPU_LOG2E));
+    }
+    if (key >= c->all_lo && key + count <= c->all_hi)
+        return x;
+    x = vf_lt_select(at, c->lo, vf_set1(-INFINITY), x);
+    return vf_lt_select(at, c->hi, x, vf_set1(-INFINITY));
+}
+
+/* Scores of the tile into s; returns their maximum per row. */
+CPU_INLINE vf
+decode_keys(const cpu_type t, const int rows, const work *w, const decode_chunk *c, int fetch)
+{
+    const int count = VF_LANES / rows;
+    const uint32_t bytes = w->shape->dim_v * cpu_type_size(t);
+    vf max = vf_set1(-INFINITY);
+    for (int k = 0, g = 0; k < w->tile_keys; k += count, g++) {
+        if (fetch)
+            for (int i = 0; i < count; i++)
+                fetch_row(w->value_rows[k + i], bytes);
+        vf x = decode_scores(t, rows, w->shape, c->q, w->key_rows + k);
+        if (w->special || w->tile_lo + k < c->all_lo || w->tile_lo + k + count > c->all_hi)
+            x = decode_transform(w, c, rows, w->tile_lo + k, x);
+        max = vf_max(x, max);
+        vf_store(w->s + g * VF_LANES, x);
+    }
+    CPU_UNROLL
+    for (int step = 1; step < count; step *= 2)
+        max = vf_max(max, vf_swap(max, step));
+    return max;
+}
+
+/* Scores into weights; sets the scale of what was summed before. */
+CPU_INLINE void
+decode_weights(const int rows, const work *w, decode_chunk *c, vf max)
+{
+    const int count = VF_LANES / rows, groups = (w->tile_keys + count - 1) / count;
+    const vf low = vf_set1(-INFINITY), mul = vf_set1(w->scale2);
+    const vf top = vf_max(vf_mul(max, mul), c->max);
+    const vf shift = vf_lt_select(low, top, top, vf_zero());
+    const vf scale = vf_exp2(vf_sub(c->max, shift)), sub = vf_neg(shift);
+    vf sum = vf_mul(c->sum, scale);
+    for (int g = 0; g < groups; g++) {
+        const vf e = WEIGHT_EXP(vf_fma(vf_load(w->s + g * VF_LANES), mul, sub));
+        sum = vf_add(sum, e);
+        weight_store(w->p, g, e);
+    }
+    c->max = top;
+    c->sum = sum;
+    vf_store(c->scale, scale);
+}
+
+/* o = o * scale + weights . values, vecs vectors from column col on. next: keys to fetch. */
+CPU_INLINE void
+decode_panel(const cpu_type t, const int rows, const int vecs, const work *w, const decode_chunk *c,
+             uint32_t col, const void *const *next, uint32_t bytes)
+{
+    const int count = VF_LANES / rows;
+    const uint32_t cols = w->shape->cols, left = w->shape->dim_v - col;
+    vf acc[4][GEMM_VECS];
+    CPU_UNROLL
+    for (int r = 0; r < rows; r++) {
+        CPU_UNROLL
+        for (int n = 0; n < vecs; n++)
+            acc[r][n] = vf_mul(vf_load(c->o + (size_t)r * cols + col + (size_t)(n * VF_LANES)),
+                               vf_bcast(c->scale + r * count));
+    }
+    for (int k = 0; k < w->tile_keys; k += WORD_SIZE) {
+        vf b[GEMM_VECS];
+        const float *p = w->p + (k / count * VF_LANES + k % count) / WORD_SIZE;
+        values_load(t, vecs, w->value_rows + k, col, left, b);
+        if (next)
+            for (int i = 0; i < WORD_SIZE; i++)
+                fetch_row(next[k + i], bytes);
+        CPU_UNROLL
+        for (int r = 0; r < rows; r++) {
+            const vf x = vf_bcast(p + r * count / WORD_SIZE);
+            CPU_UNROLL
+            for (int n = 0; n < vecs; n++)
+                acc[r][n] = word_dot(x, b[n], acc[r][n]);
+        }
+    }
+    CPU_UNROLL
+    for (int r = 0; r < rows; r++) {
+        CPU_UNROLL
+        for (int n = 0; n < vecs; n++)
+            vf_store(c->o + (size_t)r * cols + col + (size_t)(n * VF_LANES), acc[r][n]);
+    }
+}
+
+CPU_INLINE void
+decode_values(const cpu_type t, const int rows, const work *w, const decode_chunk *c,
+              const void *const *next)
+{
+    const uint32_t bytes = w->shape->dim * cpu_type_size(t);
+    for (uint32_t col = 0; col < w->shape->cols; col += GEMM_COLS) {
+        const uint32_t vecs = (w->shape->cols - col) / VF_LANES;
+        if (vecs >= GEMM_VECS)
+            decode_panel(t, rows, GEMM_VECS, w, c, col, next, bytes);
+        else if (vecs == 1)
+            decode_panel(t, rows, 1, w, c, col, next, bytes);
+        else if (vecs == 2)
+            decode_panel(t, rows, GEMM_VECS < 2 ? GEMM_VECS : 2, w, c, col, next, bytes);
+        else
+            decode_panel(t, rows, GEMM_VECS < 3 ? GEMM_VECS : 3, w, c, col, next, bytes);
+        next = NULL;
+    }
+}
+
+CPU_INLINE void
+decode_tile(const cpu_type t, const int rows, const work *w, decode_chunk *c, int fetch,
+            const void *const *next)
+{
+    const vf max = decode_keys(t, rows, w, c, fetch);
+    decode_weights(rows, w, c, max);
+    decode_values(t, rows, w, c, next);
+}
+
+static void
+decode_tile_any(const work *w, decode_chunk *c, int fetch, const void *const *next)
+{
+    if (c->rows == 1)
+        FOR_TYPE(w->shape->kv_type, decode_tile(T, 1, w, c, fetch, next))
+    else if (c->rows == 2 && VF_LANES / 2 >= WORD_SIZE)
+        FOR_TYPE(w->shape->kv_type, decode_tile(T, 2, w, c, fetch, next))
+    else
+        FOR_TYPE(w->shape->kv_type, decode_tile(T, 4, w, c, fetch, next))
+}
+
+/* Lanes of a chunk: row * count + key, each row's values repeated. */
+static void
+chunk_open(const work *w, decode_chunk *c, uint32_t row)
+{
+    const flash_shape *shape = w->shape;
+    float lo[VF_LANES], hi[VF_LANES], position[VF_LANES], slope[VF_LANES];
+    c->row = row;
+    c->rows = w->rows - row < 4 ? w->rows - row : 4;
+    const uint32_t count = VF_LANES / (c->rows == 3 ? 4 : c->rows);
+    c->all_lo = 0;
+    c->all_hi = INT32_MAX;
+    for (uint32_t i = 0; i < VF_LANES; i++) {
+        const uint32_t in = i / count < c->rows ? i / count : c->rows - 1;
+        const uint32_t token = (row + in) / shape->group, head = (row + in) % shape->group;
+        const int32_t *span = w->span + 2 * (size_t)token;
+        lo[i] = (float)span[0];
+        hi[i] = (float)span[1];
+        position[i] = (float)(w->position0 + (int32_t)token);
+        slope[i] = w->job->slopes ? w->job->slopes[w->kv_head * shape->group + head] : 0;
+        c->all_lo = span[0] > c->all_lo ? span[0] : c->all_lo;
+        c->all_hi = span[1] < c->all_hi ? span[1] : c->all_hi;
+    }
+    c->lo = vf_load(lo);
+    c->hi = vf_load(hi);
+    c->position = vf_load(position);
+    c->slope = vf_load(slope);
+    c->max = vf_set1(-INFINITY);
+    c->sum = vf_zero();
+    c->q = w->q + (size_t)row * shape->pitch;
+    c->o = w->o + (size_t)row * shape->cols;
+}
+
+/* Maximum and sum of each row to where work_finish reads them. */
+static void
+chunk_close(const work *w, const decode_chunk *c)
+{
+    float max[VF_LANES], sum[VF_LANES];
+    const uint32_t count = VF_LANES / (c->rows == 3 ? 4 : c->rows);
+    vf_store(max, c->max);
+    vf_store(sum, c->sum);
+    for (uint32_t r = 0; r < c->rows; r++) {
+        float total = 0;
+        for (uint32_t k = 0; k < count; k++)
+            total += sum[r * count + k];
+        w->max[c->row + r] = max[r * count];
+        w->sum[c->row + r] = total;
+    }
+}
+
+static void
+kernel_decode(work *w)
+{
+    const flash_block *block = w->block;
+    decode_chunk chunks[FLASH_DECODE_ROWS / 4 + 1];
+    float scale[VF_LANES];
+    uint32_t num = 0;
+    for (uint32_t r = 0; r < w->rows; r += 4, num++) {
+        chunk_open(w, &chunks[num], r);
+        chunks[num].scale = scale;
+    }
+    /* two sets of row addresses: this tile's and the next one's */
+    const void **keys = w->key_rows, **values = w->value_rows;
+    int32_t n = block->hi - block->lo < DECODE_TILE ? block->hi - block->lo : DECODE_TILE;
+    tile_rows(w, block->lo, n);
+    for (int32_t lo = block->lo, turn = 1; lo < block->hi; lo += DECODE_TILE, turn ^= 1) {
+        work next = *w;
+        const int32_t left = block->hi - lo - DECODE_TILE;
+        next.key_rows = keys + turn * DECODE_TILE;
+        next.value_rows = values + turn * DECODE_TILE;
+        if (left > 0)
+            tile_rows(&next, lo + DECODE_TILE, left < DECODE_TILE ? left : DECODE_TILE);
+        for (uint32_t i = 0; i < num; i++)
+            decode_tile_any(w, &chunks[i], i == 0,
+                            i == 0 && left >= w->tile_keys ? next.key_rows : NULL);
+        *w = next;
+    }
+    for (uint32_t i = 0; i < num; i++)
+        chunk_close(w, &chunks[i]);
+}
+
+#endif
