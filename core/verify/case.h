@@ -9,6 +9,9 @@
 
 #define ATTN_POISON_BLOCK 0x7FFFFFFF
 #define ATTN_CASE_PAD_TOKENS 3u
+/* Inside the room: more spare blocks and columns than any other call of as
+ * many tokens, so that another fits into its memory. */
+#define ATTN_CASE_ROOMY (1u << 31)
 
 /* A call that is being made. The first error stays in `status`. */
 typedef struct attn_case {
