@@ -109,12 +109,16 @@ vf_max(vf a, vf b)
 GEMM_INLINE float
 vf_sum(vf v)
 {
+#if VL == 16
+    return _mm512_reduce_add_ps((__m512)v);
+#else
     float part[VL];
     vf_store(part, v);
     for (int w = VL / 2; w > 0; w /= 2)
         for (int i = 0; i < w; i++)
             part[i] += part[i + w];
     return part[0];
+#endif
 }
 
 /* 2^x, relative error below 2e-7; 0 below about -126 (-inf included). x must
@@ -143,11 +147,30 @@ vf_exp2(vf x)
 #endif
 }
 
-/* e^x for x <= 88. */
+/* e^x to about one ulp, 0 far below -87. x must not exceed 88. */
 GEMM_INLINE vf
 vf_exp(vf x)
 {
-    return vf_exp2(x * vf_set(1.44269504f));
+    x = vf_max(vf_set(-120.0f), x);
+#if VL == 16
+    const vf n = (vf)_mm512_roundscale_ps((__m512)(x * vf_set(1.44269504f)), 0);
+#else
+    const vf t = vf_fma(x, vf_set(1.44269504f), vf_set(12582912.0f));
+    const vf n = t - vf_set(12582912.0f);
+#endif
+    vf r = vf_fma(n, vf_set(-0.693145752f), x);
+    r = vf_fma(n, vf_set(-1.42860677e-06f), r);
+    vf p = vf_fma(vf_set(0.00139012875f), r, vf_set(0.00836314634f));
+    p = vf_fma(p, r, vf_set(0.0416668534f));
+    p = vf_fma(p, r, vf_set(0.166665773f));
+    p = vf_fma(p, r, vf_set(0.499999996f));
+    p = vf_fma(p * r, r, r) + vf_set(1.0f);
+#if VL == 16
+    return (vf)_mm512_scalef_ps((__m512)p, (__m512)n);
+#else
+    const vf y = (vf)((vi)p + ((vi)t << 23));
+    return vf_select((vi)(n > vf_set(-126.0f)), y, vf_set(0.0f));
+#endif
 }
 
 /* ln x for normal positive x, relative error of a few ulp. */
@@ -174,13 +197,10 @@ vf_log(vf x)
 GEMM_INLINE vf
 vf_softplus(vf x)
 {
-    const vf zero = vf_set(0.0f), one = vf_set(1.0f);
-    const vf big = vf_max(x, zero);
+    const vf big = vf_max(x, vf_set(0.0f));
     const vf u = vf_exp(x - (big + big)); /* e^-|x| */
-    const vf w = one + u, d = w - one;
-    const vi tiny = (vi)(d == zero);
-    const vf safe = vf_select(tiny, one, d);
-    return big + vf_select(tiny, u, vf_log(w) * u / safe);
+    const vf w = u + vf_set(1.0f);
+    return big + (vf_log(w) + (u - (w - vf_set(1.0f))) / w);
 }
 
 /* x / (1 + e^-x) */

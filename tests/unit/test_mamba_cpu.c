@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "state_harness.h"
+
+#include <attn/base.h>
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const levels[] = {"generic", "avx2", "avx512", "avx512bf16"};
+#define NUM_LEVELS 4
+
+static const attn_dtype F32 = ATTN_F32, F16 = ATTN_F16, BF16 = ATTN_BF16;
+
+static attn_mamba2_layer
+make_layer(uint32_t heads, uint32_t p, uint32_t groups, uint32_t n,
+           attn_dtype x, attn_dtype state)
+{
+    const attn_mamba2_layer l = {
+        .head = {.struct_size = sizeof l, .family = ATTN_FAMILY_MAMBA2},
+        .num_heads = heads,
+        .head_dim = p,
+        .num_groups = groups,
+        .state_dim = n,
+        .conv_width = 4,
+        .chunk_size = 64,
+        .activation = ATTN_ACTIVATION_SILU,
+        .dt_softplus = 1,
+        .x_dtype = x,
+        .conv_state_dtype = x,
+        .ssm_state_dtype = state,
+        .out_dtype = x};
+    return l;
+}
+
+static attn_mamba1_layer
+make_layer1(uint32_t channels, uint32_t n, attn_dtype x, attn_dtype state)
+{
+    const attn_mamba1_layer l = {
+        .head = {.struct_size = sizeof l, .family = ATTN_FAMILY_MAMBA1},
+        .num_channels = channels,
+        .state_dim = n,
+        .conv_width = 4,
+        .activation = ATTN_ACTIVATION_SILU,
+        .dt_softplus = 1,
+        .x_dtype = x,
+        .conv_state_dtype = x,
+        .ssm_state_dtype = state,
+        .out_dtype = x};
+    return l;
+}
+
+static attn_call *
+make_call(const attn_layer *l, const char *spec, uint64_t seed, uint32_t flags)
+{
+    attn_spec_request req[64];
+    uint32_t n = 0;
+    attn_call *call = NULL;
+    attn_error err = {.struct_size = sizeof err};
+    attn_status s = attn_batch_spec_parse(spec, req, 64, &n, &err);
+    const attn_case_params p = {.struct_size = sizeof p,
+                                .num_reqs = n,
+                                .layer = l,
+                                .requests = req,
+                                .seed = seed,
+                                .flags = flags};
+    if (!s)
+        s = attn_case_make(&p, &call, &err);
+    ck_assert_msg(!s, "%s: %s", err.where, err.message);
+    return call;
+}
+
+static int
+open_at(harness *h, const attn_layer *l, uint32_t threads, const char *level)
+{
+    const int one = !strcmp(l->family, ATTN_FAMILY_MAMBA1);
+    return harness_open(h, "attn_mamba_cpu.so",
+                        one ? "mamba1.cpu" : "mamba.cpu", threads, level, NULL,
+                        NULL);
+}
+
+static void
+expect_right(const attn_layer *l, const char *level, const char *spec,
+             uint64_t seed, uint32_t flags, const char *what)
+{
+    harness h;
+    if (open_at(&h, l, 2, level)) {
+        attn_call *call = make_call(l, spec, seed, flags);
+        if (getenv("HARNESS_VERBOSE"))
+            printf("%s %s %s\n", level, what, spec);
+        const char *bad = harness_check(&h, call, 0);
+        ck_assert_msg(!bad, "%s, %s, %s, seed %llu: %s", level, what, spec,
+                      (unsigned long long)seed, bad);
+        attn_call_free(call);
+    }
+    harness_close(&h);
+}
+
+static const char *const specs[] = {"5q1s40_q1", "q70", "q3s10_q8s100_q200s300",
+                                    "q9s9_q64s128_q65"};
+#define NUM_SPECS 4
+
+START_TEST(test_types)
+{
+    const attn_dtype t[] = {F32, F16, BF16};
+    for (int i = 0; i < 3; i++)
+        for (int k = 0; k < 3; k++) {
+            char what[64];
+            const attn_mamba2_layer l = make_layer(4, 32, 2, 48, t[i], t[k]);
+            snprintf(what, sizeof what, "x %s state %s", attn_dtype_str(t[i]),
+                     attn_dtype_str(t[k]));
+            for (int s = 0; s < NUM_SPECS; s++)
+                expect_right(&l.head, levels[_i], specs[s], 3 + (uint64_t)s,
+                             ATTN_CASE_PADDING, what);
+        }
+}
+END_TEST
+
+START_TEST(test_shapes)
+{
+    static const uint32_t shape[][4] = {
+        /* heads, P, groups, N */
+        {16, 64, 2, 128}, {24, 64, 1, 128}, {1, 16, 1, 16},
+        {3, 80, 3, 32},   {40, 48, 2, 256},
+    };
+    for (size_t i = 0; i < sizeof shape / sizeof *shape; i++)
+        for (int k = 0; k < 2; k++) {
+            char what[64];
+            const uint32_t *d = shape[i];
+            attn_mamba2_layer l =
+                make_layer(d[0], d[1], d[2], d[3], k ? BF16 : F32, F32);
+            l.conv_width = 2 + (uint32_t)i;
+            snprintf(what, sizeof what, "shape %zu", i);
+            expect_right(&l.head, levels[_i], "q1s50_q33s40_q130", 9, 0, what);
+        }
+}
+END_TEST
+
+START_TEST(test_features)
+{
+    attn_mamba2_layer l = make_layer(6, 32, 2, 64, BF16, F32);
+    l.head.features = ATTN_F_GATE;
+    expect_right(&l.head, levels[_i], "q1s50_q33s40_q130", 9, 0, "gate");
+    l.head.features = ATTN_F_DRAFTS;
+    expect_right(&l.head, levels[_i], "4q4s50_2q1s20_q3s7", 9, 0, "drafts");
+    l.ssm_state_dtype = BF16;
+    expect_right(&l.head, levels[_i], "4q4s50_2q1s20_q90", 9, 0,
+                 "drafts, bf16 state");
+    l.ssm_state_dtype = F32;
+    l.head.features = ATTN_F_CHECKPOINTS;
+    expect_right(&l.head, levels[_i], "q1s64_q100s150_q6s66_q300", 9, 0,
+                 "checkpoints");
+    l.head.features = 0;
+    l.dt_softplus = 0;
+    l.activation = ATTN_ACTIVATION_NONE;
+    expect_right(&l.head, levels[_i], "q1s64_q6s20", 9, 0, "plain steps");
+}
+END_TEST
+
+START_TEST(test_mamba1)
+{
+    const attn_dtype t[] = {F32, F16, BF16};
+    for (int i = 0; i < 3; i++)
+        for (int k = 0; k < 3; k++) {
+            attn_mamba1_layer l = make_layer1(176, 16, t[i], t[k]);
+            for (int s = 0; s < NUM_SPECS; s++)
+                expect_right(&l.head, levels[_i], specs[s], 3 + (uint64_t)s,
+                             ATTN_CASE_PADDING, "mamba1");
+        }
+    attn_mamba1_layer l = make_layer1(48, 10, BF16, F32);
+    l.head.features = ATTN_F_GATE;
+    expect_right(&l.head, levels[_i], "q1s50_q33s40", 9, 0, "mamba1 gate");
+    l.head.features = ATTN_F_DRAFTS;
+    expect_right(&l.head, levels[_i], "4q4s50_2q1s20", 9, 0, "mamba1 drafts");
+    l.head.features = ATTN_F_CHECKPOINTS;
+    expect_right(&l.head, levels[_i], "q1s64_q100s150_q6s66", 9, 0,
+                 "mamba1 checkpoints");
+}
+END_TEST
+
+START_TEST(test_invariance)
+{
+    const attn_mamba2_layer l2 = make_layer(40, 64, 2, 64, BF16, F32);
+    const attn_mamba1_layer l1 = make_layer1(512, 16, BF16, F32);
+    const attn_layer *layers[] = {&l2.head, &l1.head};
+    for (int i = 0; i < 2; i++) {
+        attn_call *first = NULL;
+        attn_call *call = make_call(layers[i], "q1s3k_q300s900_q4s20_q1", 5, 0);
+        for (uint32_t threads = 1; threads <= 4; threads++) {
+            harness h;
+            if (open_at(&h, layers[i], threads, levels[_i])) {
+                attn_call *result = harness_run(&h, call);
+                const char *bad = first ? harness_differ(first, result) : NULL;
+                ck_assert_msg(!bad, "%u threads: %s", threads, bad);
+                attn_call_free(first);
+                first = result;
+            }
+            harness_close(&h);
+        }
+        attn_call_free(first);
+        attn_call_free(call);
+    }
+}
+END_TEST
+
+START_TEST(test_recorded)
+{
+    static const char *const names[] = {"mamba2-001-f32", "mamba2-002-f16",
+                                        "mamba2-004-f32"};
+    const char *shared = getenv("shared_dir");
+    for (size_t i = 0; i < 3; i++) {
+        char path[1024];
+        attn_call *call = NULL;
+        attn_error err = {.struct_size = sizeof err};
+        harness h;
+        snprintf(path, sizeof path, "%s/cases/%s.safetensors",
+                 shared ? shared : "../shared", names[i]);
+        const attn_status s = attn_call_load(path, &call, &err);
+        if (s == ATTN_E_IO) {
+            printf("skipped: %s\n", err.message);
+            return;
+        }
+        ck_assert_msg(!s, "%s", err.message);
+        if (open_at(&h, attn_call_layer(call), 2, levels[_i])) {
+            const char *bad = harness_check(&h, call, 0);
+            ck_assert_msg(!bad, "%s: %s", names[i], bad);
+        }
+        harness_close(&h);
+        attn_call_free(call);
+    }
+}
+END_TEST
+
+START_TEST(test_refusal)
+{
+    harness h;
+    attn_mamba2_layer l = make_layer(6, 60, 4, 64, BF16, F32);
+    open_at(&h, &l.head, 1, "auto");
+    char buf[512];
+    attn_reasons r = {
+        .struct_size = sizeof r, .buf = buf, .capacity = sizeof buf};
+    ck_assert_int_eq(h.backend->op->check(h.backend, NULL, &l.head, &r),
+                     ATTN_E_UNSUPPORTED);
+    ck_assert_uint_eq(r.count, 2);
+    ck_assert_ptr_nonnull(strstr(buf, "head_dim 60: supports 16 to 256"));
+    harness_close(&h);
+}
+END_TEST
+
+int
+main(void)
+{
+    Suite *s = suite_create("mamba.cpu");
+    TCase *t = tcase_create("all");
+    tcase_set_timeout(t, 120);
+    tcase_add_loop_test(t, test_types, 0, NUM_LEVELS);
+    tcase_add_loop_test(t, test_shapes, 0, NUM_LEVELS);
+    tcase_add_loop_test(t, test_features, 0, NUM_LEVELS);
+    tcase_add_loop_test(t, test_mamba1, 0, NUM_LEVELS);
+    tcase_add_loop_test(t, test_invariance, 0, NUM_LEVELS);
+    tcase_add_loop_test(t, test_recorded, 0, NUM_LEVELS);
+    tcase_add_test(t, test_refusal);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    const int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? 1 : 0;
+}
