@@ -368,7 +368,7 @@ attn_record_forward(const attn_group *group, const attn_group_layer *layer,
     attn_recorder *r = group->session->recorder;
     const char *backend = group->parts[0].entry->name;
     attn_error err = ATTN_ERROR_INIT;
-    attn_call *call;
+    attn_call *call = NULL;
     uint32_t number;
     if (r->full)
         return;
