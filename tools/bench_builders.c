@@ -6,10 +6,10 @@
 #include <string.h>
 
 static const cli_pair flash[] = {
-    {"heads", "32/8"}, {"head_dim", "128"}, {"dtype", "bf16"}};
-static const cli_pair mla[] = {{"heads", "16"}, {"dtype", "bf16"}};
-static const cli_pair mamba2[] = {{"heads", "24"}, {"dtype", "bf16"}};
-static const cli_pair mamba1[] = {{"num_channels", "256"}, {"dtype", "bf16"}};
+    {"heads", "32/8"}, {"head_dim", "128"}, {"dtype", "f32"}};
+static const cli_pair mla[] = {{"heads", "16"}, {"dtype", "f32"}};
+static const cli_pair mamba2[] = {{"heads", "24"}, {"dtype", "f32"}};
+static const cli_pair mamba1[] = {{"num_channels", "256"}, {"dtype", "f32"}};
 
 static const struct typical {
     const char *key;

@@ -256,41 +256,51 @@ check_bytes(const char *field, const uint8_t *bytes, uint32_t n,
 }
 
 static attn_status
-explain_prefilling(const attn_batch *batch, uint32_t r, attn_error *err)
+explain_prompts(const attn_batch *batch, attn_error *err)
 {
-    int32_t context = batch->seq_lens[r] - (int32_t)batch_query_len(batch, r);
+    for (uint32_t r = 0; r < batch->num_reqs; r++)
+        if (batch->num_prompt_tokens[r] < 0)
+            return attn_error_set(err, ATTN_E_ARG, "batch.num_prompt_tokens",
+                                  "request %u: num_prompt_tokens %d is "
+                                  "negative",
+                                  r, batch->num_prompt_tokens[r]);
+    for (uint32_t r = 0; r < batch->num_reqs; r++) {
+        int32_t query = (int32_t)batch_query_len(batch, r);
+        int32_t context = batch->seq_lens[r] - query;
 
-    return attn_error_set(
-        err, ATTN_E_ARG, "batch.is_prefilling",
-        "request %u: is_prefilling is %u with %d of %d prompt tokens computed",
-        r, batch->is_prefilling[r], context, batch->num_prompt_tokens[r]);
+        if ((query || context) &&
+            batch->is_prefilling[r] != (context < batch->num_prompt_tokens[r]))
+            return attn_error_set(err, ATTN_E_ARG, "batch.is_prefilling",
+                                  "request %u: is_prefilling is %u with %d of "
+                                  "%d prompt tokens computed",
+                                  r, batch->is_prefilling[r], context,
+                                  batch->num_prompt_tokens[r]);
+    }
+    return ATTN_OK;
 }
 
 static attn_status
 check_prompts(const attn_batch *batch, attn_error *err)
 {
     const int32_t *prompt = batch->num_prompt_tokens;
+    const int32_t *start = batch->query_start_loc, *lens = batch->seq_lens;
+    const uint8_t *flags = batch->is_prefilling;
+    int32_t negative = 0, bad = 0;
 
     if (!prompt)
         return ATTN_OK;
     for (uint32_t r = 0; r < batch->num_reqs; r++)
-        if (prompt[r] < 0)
-            return attn_error_set(err, ATTN_E_ARG, "batch.num_prompt_tokens",
-                                  "request %u: num_prompt_tokens %d is "
-                                  "negative",
-                                  r, prompt[r]);
-    if (!batch->is_prefilling || batch->query_start_loc_state != ATTN_EXACT ||
-        batch->seq_lens_state != ATTN_EXACT || batch->flags & ATTN_BATCH_CROSS)
-        return ATTN_OK;
-    for (uint32_t r = 0; r < batch->num_reqs; r++) {
-        int32_t query = (int32_t)batch_query_len(batch, r);
-        int32_t seq = batch->seq_lens[r];
+        negative |= prompt[r];
+    if (flags && batch->query_start_loc_state == ATTN_EXACT &&
+        batch->seq_lens_state == ATTN_EXACT &&
+        !(batch->flags & ATTN_BATCH_CROSS))
+        for (uint32_t r = 0; r < batch->num_reqs; r++) {
+            int32_t query = start[r + 1] - start[r];
+            int32_t wrong = flags[r] ^ (lens[r] - query < prompt[r]);
 
-        if ((query || seq) &&
-            batch->is_prefilling[r] != (seq - query < prompt[r]))
-            return explain_prefilling(batch, r, err);
-    }
-    return ATTN_OK;
+            bad |= wrong & ((query | lens[r]) != 0);
+        }
+    return negative < 0 || bad ? explain_prompts(batch, err) : ATTN_OK;
 }
 
 static attn_status
