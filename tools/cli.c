@@ -68,7 +68,8 @@ cli_fail_error(const attn_error *err)
     const char *text =
         err->message[0] ? err->message : attn_status_str(err->status);
     /* A configuration error starts with its file and line. */
-    if (err->where[0] && err->status != ATTN_E_CONFIG)
+    if (err->where[0] && err->status != ATTN_E_CONFIG &&
+        strncmp(text, err->where, strlen(err->where)))
         return cli_fail(cli_exit_code(err->status), "%s: %s", err->where, text);
     return cli_fail(cli_exit_code(err->status), "%s", text);
 }

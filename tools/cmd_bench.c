@@ -117,8 +117,14 @@ pick(run_state *s, const char *name, bench_cell *c)
     const attn_select_params params = {.struct_size = sizeof params,
                                        .layer_index = ATTN_LAYER_INDEX_NONE};
     int rc = CLI_OK;
-    if (name)
-        return host_backend(&s->h, name, &c->entry);
+    if (name) {
+        rc = host_backend(&s->h, name, &c->entry);
+        if (rc == CLI_OK && strcmp(c->entry->family, c->layer.head.family))
+            rc = cli_fail(CLI_UNUSABLE, "%s runs layers of %s, not of %s", name,
+                          row_family(c->entry->family),
+                          row_family(c->layer.head.family));
+        return rc;
+    }
     if (attn_select(s->h.registry, &c->layer.head, &params, &sel, &err))
         rc = cli_fail_error(&err);
     else if (!(c->entry = attn_selection_winner(sel)))
@@ -129,11 +135,42 @@ pick(run_state *s, const char *name, bench_cell *c)
     return rc;
 }
 
+/* Layers of known models, for who names no field. */
+static const struct default_layer {
+    const char *family;
+    cli_pair pairs[2];
+} default_layers[] = {
+    {"flash", {{"heads", "32/8"}, {"head_dim", "128"}}},
+    {"mla", {{"heads", "16"}, {"kv_lora_rank", "512"}}},
+    {"mamba2", {{"heads", "64"}, {"head_dim", "64"}}},
+    {"mamba1", {{"num_channels", "4096"}, {"state_dim", "16"}}},
+};
+
+/* Adds them to pairs unless a field is named. Returns the new count. */
+static size_t
+add_defaults(cli_pair *pairs, size_t count, const char *family)
+{
+    const attn_family *f;
+    for (size_t i = 0; i < count; i++) {
+        if (!strcmp(pairs[i].name, "family"))
+            family = pairs[i].value;
+        else if (strcmp(pairs[i].name, "dtype"))
+            return count;
+    }
+    f = attn_family_find(family ? family : "flash");
+    for (size_t i = 0; f && i < CLI_COUNT(default_layers); i++)
+        if (!strcmp(default_layers[i].family, f->key)) {
+            pairs[count++] = default_layers[i].pairs[0];
+            pairs[count++] = default_layers[i].pairs[1];
+        }
+    return count;
+}
+
 static int
 make_layer(run_state *s, size_t index, const char *family, bench_cell *c)
 {
     const cli_args *args = s->args;
-    cli_pair *pairs = calloc(args->num_layer + 1, sizeof *pairs);
+    cli_pair *pairs = calloc(args->num_layer + 2, sizeof *pairs);
     if (!pairs)
         return cli_fail(CLI_INTERNAL, "out of memory");
     for (size_t i = 0; i < args->num_layer; i++) {
@@ -141,7 +178,8 @@ make_layer(run_state *s, size_t index, const char *family, bench_cell *c)
         if (strcmp(pairs[i].name, "feature"))
             pairs[i].value = grid_value(&s->g, index, pairs[i].name);
     }
-    const int rc = layer_make(pairs, args->num_layer, family, &c->layer);
+    const size_t count = add_defaults(pairs, args->num_layer, family);
+    const int rc = layer_make(pairs, count, family, &c->layer);
     free(pairs);
     return rc;
 }
@@ -183,9 +221,10 @@ static int
 not_timed(const bench_cell *c, const attn_error *err)
 {
     const int rc = cli_exit_code(err->status);
-    return cli_fail(rc == CLI_INTERNAL || rc == CLI_USAGE ? CLI_FAILED : rc,
-                    "%s %s %s: not timed: %s", c->entry->name, c->batch,
-                    c->dtype, err->message);
+    return cli_fail(
+        rc == CLI_INTERNAL || rc == CLI_USAGE ? CLI_FAILED : rc,
+        "%s %s %s: not timed: %s", c->entry->name, c->batch, c->dtype,
+        err->message[0] ? err->message : attn_status_str(err->status));
 }
 
 static int
