@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #define MIN_ALIGN 64u
-#define SERVICE_ALIGN 256u /* what every device allocator gives */
 #define MAX_ALIGN (2u * 1024 * 1024)
 
 attn_status
@@ -64,7 +63,7 @@ alloc_service(const attn_place *place, uint32_t kind, uint64_t bytes,
 {
     if (bytes == 0)
         return ATTN_OK;
-    uint64_t extra = align > SERVICE_ALIGN ? align : 0;
+    uint64_t extra = align ? align - 1 : 0; /* services promise none */
     attn_status s =
         place->service->alloc(place->device, kind, bytes + extra, raw, err);
     if (s == ATTN_OK)

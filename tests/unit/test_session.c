@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <attn/base.h>
+#include <stdio.h>
+
+#include "alloc_fail.h"
+#include "fake_backend.h"
+#include "unit.h"
+
+#define HEADS 2
+#define WIDTH 8
+#define BLOCK 4
+#define BLOCKS 16
+#define MAX_TOKENS 16
+
+static attn_error err;
+
+/* A step of up to 4 requests and its tensors; caches [BLOCKS, BLOCK, 2, 8]. */
+struct world {
+    attn_session *session;
+    attn_group *group;
+    attn_group_layer *layer;
+    int32_t starts[5], lens[4], table[4][4];
+    int64_t slots[MAX_TOKENS];
+    attn_batch batch;
+    attn_kv_group kv;
+    float q[MAX_TOKENS * HEADS * WIDTH], out[MAX_TOKENS * HEADS * WIDTH];
+    float k[MAX_TOKENS * HEADS * WIDTH], v[MAX_TOKENS * HEADS * WIDTH];
+    float k_cache[BLOCKS * BLOCK * HEADS * WIDTH];
+    float v_cache[BLOCKS * BLOCK * HEADS * WIDTH];
+    int64_t shape3[3], stride3[3], shape4[4], stride4[4];
+    attn_tensor tq, tout, tk, tv, tkc, tvc;
+    attn_flash_forward forward;
+    attn_flash_update update;
+};
+
+static struct world w;
+
+static attn_any_layer
+make_layer(uint64_t features)
+{
+    attn_any_layer l;
+    attn_layer_init(attn_family_find("flash"), &l);
+    l.flash.num_heads = HEADS;
+    l.flash.head_dim = WIDTH;
+    l.flash.block_size = BLOCK;
+    l.flash.q_dtype = (attn_dtype)ATTN_F32;
+    l.head.features = features;
+    if (attn_layer_finish(&l, &err) != ATTN_OK)
+        abort();
+    return l;
+}
+
+static attn_status
+make_group(attn_session *session, uint64_t features, const char *backend,
+           attn_group **group, attn_error *e)
+{
+    attn_any_layer l = make_layer(features);
+    const attn_limits limits = {.struct_size = sizeof limits,
+                                .max_reqs = 4,
+                                .max_tokens = MAX_TOKENS,
+                                .max_query_len = 12,
+                                .max_seq_len = 16,
+                                .max_blocks_per_req = 4};
+    const attn_group_params params = {.struct_size = sizeof params,
+                                      .layer_index = ATTN_LAYER_INDEX_NONE,
+                                      .layer = &l.head,
+                                      .limits = &limits,
+                                      .backend = backend};
+    return attn_group_create(session, &params, group, e);
+}
+
+static attn_tensor
+tensor(void *data, int64_t *shape, int64_t *strides, int ndim)
+{
+    return (attn_tensor){
+        .data = data,
+        .device = {fake.on_device ? ATTN_DEVICE_EXT : ATTN_DEVICE_CPU, 0},
+        .ndim = ndim,
+        .dtype = ATTN_F32,
+        .shape = shape,
+        .strides = strides};
+}
+
+/* Requests with these query and sequence lengths, pages in order. */
+static void
+make_step(uint32_t reqs, const int32_t (*lengths)[2])
+{
+    int32_t page = 0, t = 0;
+    for (uint32_t r = 0; r < reqs; r++) {
+        int32_t q = lengths[r][0], s = lengths[r][1];
+        w.lens[r] = s;
+        w.starts[r] = t;
+        for (int32_t j = 0; j < (s + BLOCK - 1) / BLOCK; j++)
+            w.table[r][j] = BLOCKS - 1 - page++;
+        for (int32_t i = s - q; i < s; i++)
+            w.slots[t++] = w.table[r][i / BLOCK] * BLOCK + i % BLOCK;
+    }
+    w.starts[reqs] = t;
+    w.batch = (attn_batch){.struct_size = sizeof w.batch,
+                           .num_reqs = reqs,
+                           .num_tokens = (uint32_t)t,
+                           .query_start_loc_state = ATTN_EXACT,
+                           .seq_lens_state = ATTN_EXACT,
+                           .query_start_loc = w.starts,
+                           .seq_lens = w.lens};
+    for (uint32_t r = 0; r < reqs; r++) {
+        if (lengths[r][0] > (int32_t)w.batch.max_query_len)
+            w.batch.max_query_len = (uint32_t)lengths[r][0];
+        if (lengths[r][1] > (int32_t)w.batch.max_seq_len)
+            w.batch.max_seq_len = (uint32_t)lengths[r][1];
+    }
+    w.kv = (attn_kv_group){.struct_size = sizeof w.kv,
+                           .block_size = BLOCK,
+                           .num_blocks = BLOCKS,
+                           .block_table_cols = 4,
+                           .block_table_stride = 4,
+                           .block_table = w.table[0],
+                           .slot_mapping = w.slots};
+    memcpy(w.shape3, (int64_t[]){t, HEADS, WIDTH}, sizeof w.shape3);
+}
+
+static void
+make_tensors(void)
+{
+    memcpy(w.stride3, (int64_t[]){HEADS * WIDTH, WIDTH, 1}, sizeof w.stride3);
+    memcpy(w.shape4, (int64_t[]){BLOCKS, BLOCK, HEADS, WIDTH}, sizeof w.shape4);
+    memcpy(w.stride4,
+           (int64_t[]){BLOCK * HEADS * WIDTH, HEADS * WIDTH, WIDTH, 1},
+           sizeof w.stride4);
+    w.tq = tensor(w.q, w.shape3, w.stride3, 3);
+    w.tout = tensor(w.out, w.shape3, w.stride3, 3);
+    w.tk = tensor(w.k, w.shape3, w.stride3, 3);
+    w.tv = tensor(w.v, w.shape3, w.stride3, 3);
+    w.tkc = tensor(w.k_cache, w.shape4, w.stride4, 4);
+    w.tvc = tensor(w.v_cache, w.shape4, w.stride4, 4);
+    w.forward = (attn_flash_forward){.head = {sizeof w.forward, 0},
+                                     .q = &w.tq,
+                                     .k_cache = &w.tkc,
+                                     .v_cache = &w.tvc,
+                                     .out = &w.tout};
+    w.update = (attn_flash_update){.head = {sizeof w.update, 0},
+                                   .k = &w.tk,
+                                   .v = &w.tv,
+                                   .k_cache = &w.tkc,
+                                   .v_cache = &w.tvc};
+}
+
+static void
+open_world(const char *ini, const char *backend)
+{
+    ck_assert_good(attn_session_create(fake_registry(ini), &w.session, &err),
+                   err);
+    ck_assert_good(make_group(w.session, 0, backend, &w.group, &err), err);
+    ck_assert_good(attn_group_add_layer(w.group, NULL, &w.layer, &err), err);
+    make_tensors();
+}
+
+static void
+close_world(void)
+{
+    attn_session_destroy(w.session);
+    fake_registry_free();
+}
+
+static attn_status
+run_step(void)
+{
+    attn_status s = attn_group_build(w.group, &w.batch, &w.kv, NULL, &err);
+    if (s == ATTN_OK)
+        s = attn_group_update_cache(w.group, &w.update.head, &err);
+    if (s == ATTN_OK)
+        s = attn_group_forward(w.group, w.layer, &w.forward.head, &err);
+    return s;
+}
+
+/* What fake_backend.h promises of token i of request r. */
+static void
+check_out(uint32_t r, int32_t i, int which)
+{
+    int32_t t = w.starts[r] + i;
+    float want = (float)(1000 * which + 10 * w.lens[r] + i);
+    for (int j = 0; j < HEADS * WIDTH; j++)
+        ck_assert_float_eq(w.out[t * HEADS * WIDTH + j], want);
+}
+
+static const int32_t mixed[][2] = {{1, 7}, {1, 3}, {4, 4}, {6, 9}};
+
+START_TEST(one_backend)
+{
+    open_world("", NULL);
+    ck_assert_str_eq(attn_group_backend(w.group, ATTN_PHASE_ANY)->name,
+                     "fake.a");
+    make_step(4, mixed);
+    for (int i = 0; i < MAX_TOKENS; i++)
+        w.k[i * HEADS * WIDTH] = (float)(i + 1);
+    err = ATTN_ERROR_INIT;
+    ck_assert_good(run_step(), err);
+    ck_assert_uint_eq(fake.reqs_of[0], 4);
+    check_out(0, 0, 1);
+    check_out(3, 5, 1);
+    for (int t = 0; t < w.starts[4]; t++)
+        ck_assert_float_eq(w.k_cache[w.slots[t] * HEADS * WIDTH],
+                           (float)(t + 1));
+    close_world();
+}
+END_TEST
+
+static const char two[] = "[select]\nflash.prefill = fake.b\n"
+                          "flash.decode = fake.a\n";
+
+START_TEST(two_backends_share_a_step)
+{
+    open_world(two, NULL);
+    ck_assert_str_eq(attn_group_backend(w.group, ATTN_PHASE_DECODE)->name,
+                     "fake.a");
+    ck_assert_str_eq(attn_group_backend(w.group, ATTN_PHASE_ANY)->name,
+                     "fake.b");
+    make_step(4, mixed);
+    for (int i = 0; i < MAX_TOKENS; i++)
+        w.k[i * HEADS * WIDTH] = (float)(i + 1);
+    ck_assert_good(run_step(), err);
+    ck_assert_uint_eq(fake.reqs_of[0], 2);
+    ck_assert_uint_eq(fake.tokens_of[0], 2);
+    ck_assert_uint_eq(fake.reqs_of[1], 2);
+    ck_assert_uint_eq(fake.tokens_of[1], 10);
+    ck_assert_uint_eq(fake.first_start_of[1], 0);
+    ck_assert_uint_eq(fake.forwards, 2);
+    check_out(0, 0, 1);
+    check_out(1, 0, 1);
+    check_out(2, 3, 2);
+    check_out(3, 5, 2);
+    for (int t = 0; t < w.starts[4]; t++)
+        ck_assert_float_eq(w.k_cache[w.slots[t] * HEADS * WIDTH],
+                           (float)(t + 1));
+    make_step(2, mixed);
+    ck_assert_good(run_step(), err);
+    ck_assert_uint_eq(fake.forwards, 3);
+    make_step(2, mixed + 2);
+    ck_assert_good(run_step(), err);
+    ck_assert_uint_eq(fake.forwards, 4);
+    close_world();
+}
+END_TEST
+
+START_TEST(two_backends_need_decodes_first)
+{
+    static const int32_t bad[][2] = {{4, 4}, {1, 3}};
+    open_world(two, NULL);
+    make_step(2, bad);
+    ck_assert_error(run_step(), err, ATTN_E_ARG,
+                    "request 1 is a decode behind the prefill 0");
+    /* What was built before no longer counts. */
+    ck_assert_error(attn_group_forward(w.group, w.layer, &w.forward.head, &err),
+                    err, ATTN_E_ARG, "forward before a build that succeeded");
+    close_world();
+}
+END_TEST
+
+START_TEST(nothing_is_allocated_after_set_up)
+{
+    static const char *const inis[] = {"", two};
+    for (int i = 0; i < 2; i++) {
+        open_world(inis[i], NULL);
+        make_step(4, mixed);
+        ck_assert_good(run_step(), err);
+        alloc_fail_start(ALLOC_FAIL_NEVER);
+        attn_status s = run_step();
+        size_t n = alloc_fail_stop();
+        ck_assert_int_eq(s, ATTN_OK);
+        ck_assert_uint_eq(n, 0);
+        close_world();
+    }
+}
+END_TEST
+
+/* One change to the forward block, and the message it must get. */
+#define REFUSED(change, undo, text)                                           \
+    do {                                                                      \
+        change;                                                               \
+        ck_assert_error(                                                      \
+            attn_group_forward(w.group, w.layer, &w.forward.head, &err), err, \
+            ATTN_E_ARG, text);                                                \
+        undo;                                                                 \
+    } while (0)
+
+START_TEST(tensors_are_checked)
+{
+    open_world("", NULL);
+    make_step(4, mixed);
+    ck_assert_good(run_step(), err);
+    uint32_t forwards = fake.forwards;
+    REFUSED(w.forward.q = NULL, w.forward.q = &w.tq, "q is NULL");
+    REFUSED(w.tq.ndim = 2, w.tq.ndim = 3, "q: 2 dimensions, must be 3");
+    REFUSED(w.shape4[0] = 15, w.shape4[0] = 16,
+            "k_cache: dimension 0 is 15, must be at least 16");
+    REFUSED(w.shape4[1] = 8, w.shape4[1] = 4,
+            "k_cache: dimension 1 is 8, must be 4");
+    REFUSED(w.shape3[0] = 11, w.shape3[0] = 12,
+            "q: dimension 0 is 11, must be 12");
+    REFUSED(w.stride3[2] = 2, w.stride3[2] = 1, "q: inner stride 2, must be 1");
+    REFUSED(w.tout.dtype.bits = 16, w.tout.dtype.bits = 32,
+            "out: type f16, must be f32");
+    REFUSED(w.tout.device.type = ATTN_DEVICE_CUDA,
+            w.tout.device.type = ATTN_DEVICE_CPU,
+            "out: on device type 2, the backend runs on 1");
+    REFUSED(w.forward.lse = &w.tout, w.forward.lse = NULL,
+            "lse: the layer was described without feature lse");
+    REFUSED(w.tq.data = NULL, w.tq.data = w.q, "q: data NULL");
+    REFUSED(w.forward.head.struct_size = 40,
+            w.forward.head.struct_size = sizeof w.forward,
+            "struct_size 40: the block has");
+    ck_assert_uint_eq(fake.forwards, forwards);
+    ck_assert_error(attn_group_forward(w.group, NULL, &w.forward.head, &err),
+                    err, ATTN_E_ARG, "layer is NULL");
+    ck_assert_good(attn_group_forward(w.group, w.layer, &w.forward.head, &err),
+                   err);
+    close_world();
+}
+END_TEST
+
+START_TEST(steps_are_checked)
+{
+    open_world("", NULL);
+    make_step(4, mixed);
+    w.batch.max_query_len = 13;
+    ck_assert_error(run_step(), err, ATTN_E_ARG,
+                    "batch.max_query_len 13: the group's limit is 12");
+    make_step(4, mixed);
+    w.kv.block_size = 2;
+    ck_assert_int_eq(run_step(), ATTN_E_ARG);
+    make_step(4, mixed);
+    w.lens[0] = 0;
+    ck_assert_int_eq(run_step(), ATTN_E_ARG);
+    make_step(4, mixed);
+    attn_stream s = {.device = {ATTN_DEVICE_CUDA, 0}};
+    ck_assert_error(attn_group_build(w.group, &w.batch, &w.kv, &s, &err), err,
+                    ATTN_E_ARG, "stream of device type 2");
+    ck_assert_error(attn_group_build(w.group, NULL, &w.kv, NULL, &err), err,
+                    ATTN_E_ARG, "batch is NULL");
+    ck_assert_uint_eq(fake.builds, 0);
+    close_world();
+}
+END_TEST
+
+START_TEST(set_up_is_checked)
+{
+    attn_group *g = NULL;
+    attn_any_layer l = make_layer(0);
+    attn_limits limits = {.struct_size = sizeof limits, .max_reqs = 1};
+    attn_group_params p = {.struct_size = sizeof p,
+                           .layer_index = ATTN_LAYER_INDEX_NONE,
+                           .limits = &limits};
+    open_world("", NULL);
+    ck_assert_error(attn_group_create(w.session, &p, &g, &err), err, ATTN_E_ARG,
+                    "layer missing");
+    p.layer = &l.head;
+    ck_assert_error(attn_group_create(w.session, &p, &g, &err), err, ATTN_E_ARG,
+                    "limits.max_tokens 0: at least 1");
+    l.flash.num_kv_heads = 7;
+    ck_assert_error(attn_group_create(w.session, &p, &g, &err), err, ATTN_E_ARG,
+                    "num_heads 2: not a multiple of num_kv_heads 7");
+    ck_assert_error(make_group(w.session, 0, "fake.c", &g, &err), err,
+                    ATTN_E_CONFIG, "no backend 'fake.c'");
+    ck_assert_ptr_null(g);
+    ck_assert_good(make_group(w.session, ATTN_F_SINKS, "fake.b", &g, &err),
+                   err);
+    attn_group_layer *layer = NULL;
+    ck_assert_error(attn_group_add_layer(g, NULL, &layer, &err), err,
+                    ATTN_E_ARG, "constants NULL: this layer has sinks");
+    attn_flash_constants c = {.head = {sizeof c, 0}};
+    ck_assert_error(attn_group_add_layer(g, &c.head, &layer, &err), err,
+                    ATTN_E_ARG, "sinks is NULL");
+    int64_t shape[] = {3}, one[] = {1};
+    attn_tensor sinks = tensor(w.q, shape, one, 1);
+    c.sinks = &sinks;
+    ck_assert_error(attn_group_add_layer(g, &c.head, &layer, &err), err,
+                    ATTN_E_ARG, "sinks: dimension 0 is 3, must be 2");
+    shape[0] = HEADS;
+    ck_assert_good(attn_group_add_layer(g, &c.head, &layer, &err), err);
+    close_world();
+}
+END_TEST
+
+START_TEST(plugin_failures_are_told)
+{
+    open_world("", NULL);
+    make_step(4, mixed);
+    fake.build_status = 77;
+    ck_assert_error(run_step(), err, ATTN_E_INTERNAL,
+                    "fake.a: build fails: internal error");
+    fake.build_status = ATTN_E_WORKSPACE;
+    fake.build_message = "workspace of 3 bytes: needs 4";
+    ck_assert_error(run_step(), err, ATTN_E_WORKSPACE,
+                    "workspace of 3 bytes: needs 4");
+    fake.build_status = ATTN_E_DEVICE;
+    ck_assert_int_eq(run_step(), ATTN_E_DEVICE);
+    fake.build_status = ATTN_OK;
+    ck_assert_error(run_step(), err, ATTN_E_DEVICE,
+                    "fake.a lost its device: destroy the group");
+    close_world();
+}
+END_TEST
+
+START_TEST(caches_are_described)
+{
+    attn_any_layer l = make_layer(0);
+    attn_kv_spec spec;
+    const attn_registry *r = fake_registry("");
+    const attn_entry *e = attn_registry_at(r, 0);
+    ck_assert_good(attn_kv_spec_get(e, &l.head, &spec, &err), err);
+    ck_assert_uint_eq(spec.num_caches, 2);
+    ck_assert_str_eq(spec.caches[0].name, "k");
+    ck_assert_str_eq(spec.caches[1].name, "v");
+    ck_assert_uint_eq(spec.caches[0].ndim, 3);
+    ck_assert_int_eq(spec.caches[0].shape[0], BLOCK);
+    ck_assert_int_eq(spec.caches[0].strides[0], HEADS * WIDTH);
+    ck_assert_uint_eq(spec.caches[0].bytes_per_block,
+                      BLOCK * HEADS * WIDTH * 4);
+    ck_assert_uint_eq(spec.preferred_block_size, BLOCK);
+    attn_layer_init(attn_family_find("mamba2"), &l);
+    l.mamba2.num_heads = 2;
+    ck_assert_good(attn_layer_finish(&l, &err), err);
+    ck_assert_good(attn_kv_spec_get(e, &l.head, &spec, &err), err);
+    ck_assert_str_eq(spec.caches[0].name, "conv_state");
+    ck_assert_int_eq(spec.caches[0].shape[0], 2 * 64 + 2 * 128);
+    ck_assert_int_eq(spec.caches[0].shape[1], 3);
+    ck_assert_str_eq(spec.caches[1].name, "ssm_state");
+    ck_assert_uint_eq(spec.preferred_block_size, 0);
+    fake_registry_free();
+}
+END_TEST
+
+START_TEST(device_backends_get_their_memory)
+{
+    fake.on_device = 1;
+    open_world(two, NULL);
+    ck_assert_uint_gt(fake.live_device_bytes, 0);
+    make_step(4, mixed);
+    attn_stream s = {.handle = 1, .device = {ATTN_DEVICE_EXT, 0}};
+    ck_assert_error(attn_group_build(w.group, &w.batch, &w.kv, &s, &err), err,
+                    ATTN_E_ARG,
+                    "batch.query_start_loc_device is NULL: the backend runs");
+    int64_t n5[] = {5}, n4[] = {4}, n44[] = {4, 4}, one[] = {1}, s4[] = {4, 1};
+    attn_tensor starts = tensor(w.starts, n5, one, 1);
+    attn_tensor lens = tensor(w.lens, n4, one, 1);
+    attn_tensor table = tensor(w.table, n44, s4, 2);
+    starts.dtype = lens.dtype = table.dtype = (attn_dtype)ATTN_I32;
+    w.batch.query_start_loc_device = &starts;
+    w.batch.seq_lens_device = &lens;
+    w.kv.block_table_device = &table;
+    ck_assert_good(attn_group_build(w.group, &w.batch, &w.kv, &s, &err), err);
+    ck_assert_uint_eq(fake.copies, 2); /* rebased starts of both parts */
+    ck_assert_good(attn_group_forward(w.group, w.layer, &w.forward.head, &err),
+                   err);
+    check_out(3, 5, 2);
+    close_world();
+    ck_assert_uint_eq(fake.live_device_bytes, 0);
+}
+END_TEST
+
+static attn_status
+set_up(attn_registry *registry)
+{
+    attn_session *s;
+    attn_group *g;
+    attn_group_layer *l;
+    attn_status st = attn_session_create(registry, &s, NULL);
+    if (st != ATTN_OK)
+        return st;
+    st = make_group(s, 0, NULL, &g, NULL);
+    if (st == ATTN_OK)
+        st = attn_group_add_layer(g, NULL, &l, NULL);
+    attn_session_destroy(s);
+    return st;
+}
+
+START_TEST(memory_shortage_is_an_error)
+{
+    for (int device = 0; device < 2; device++) {
+        fake.on_device = device;
+        attn_registry *registry = fake_registry(two);
+        alloc_fail_start(ALLOC_FAIL_NEVER);
+        attn_status whole = set_up(registry);
+        size_t n = alloc_fail_stop();
+        ck_assert_int_eq(whole, ATTN_OK);
+        ck_assert_uint_gt(n, 30);
+        for (size_t i = 0; i < n; i++) {
+            alloc_fail_start(i);
+            attn_status s = set_up(registry);
+            alloc_fail_stop();
+            ck_assert_msg(s == ATTN_E_NOMEM, "allocation %zu: %d", i, s);
+            ck_assert_uint_eq(fake.live_device_bytes, 0);
+        }
+    }
+}
+END_TEST
+
+UNIT_MAIN("session", 20, one_backend, two_backends_share_a_step,
+          two_backends_need_decodes_first, nothing_is_allocated_after_set_up,
+          tensors_are_checked, steps_are_checked, set_up_is_checked,
+          plugin_failures_are_told, caches_are_described,
+          device_backends_get_their_memory, memory_shortage_is_an_error)
