@@ -8,12 +8,13 @@
 #include "base/error.h"
 #include "verify/support.h"
 
-/* The keys and values of one request and KV head, positions first.. */
+/* The keys and values of one request and KV head. kt holds the keys turned
+ * over, [D, n]: so the plain scores of all keys grow side by side, each summed
+ * in the order of its elements like a plain loop does. */
 typedef struct tile {
     double *k, *v;
-    float *kf, *vf;
+    float *kt, *vf;
     int64_t first, last;
-    size_t capacity;
 } tile;
 
 typedef struct work {
@@ -44,7 +45,7 @@ work_clear(work *w)
     free(w->sinks);
     free(w->t.k);
     free(w->t.v);
-    free(w->t.kf);
+    free(w->t.kt);
     free(w->t.vf);
     free(w->s);
     free(w->q);
@@ -61,7 +62,7 @@ work_alloc(work *w)
                  dv = w->l->head_dim_v;
     w->t.k = malloc(n * d * sizeof(double));
     w->t.v = malloc(n * dv * sizeof(double));
-    w->t.kf = malloc(n * d * sizeof(float));
+    w->t.kt = malloc(n * d * sizeof(float));
     w->t.vf = malloc(n * dv * sizeof(float));
     w->s = malloc(n * sizeof(double));
     w->sf = malloc(n * sizeof(float));
@@ -70,7 +71,7 @@ work_alloc(work *w)
     w->acc = malloc(dv * sizeof(double));
     w->accf = malloc(dv * sizeof(float));
     w->sinks = malloc(w->l->num_heads * sizeof(double));
-    return w->t.k && w->t.v && w->t.kf && w->t.vf && w->s && w->sf && w->q &&
+    return w->t.k && w->t.v && w->t.kt && w->t.vf && w->s && w->sf && w->q &&
            w->qf && w->acc && w->accf && w->sinks;
 }
 
@@ -120,6 +121,7 @@ load_tile(work *w, uint32_t r, uint32_t g)
 {
     const attn_problem *p = w->p;
     const size_t d = w->l->head_dim, dv = w->l->head_dim_v;
+    const size_t n = (size_t)(w->t.last - w->t.first);
     for (int64_t j = w->t.first; j < w->t.last; j++) {
         const int32_t b =
             p->block_table[(size_t)r * p->cols + (size_t)(j / p->block_size)];
@@ -127,8 +129,10 @@ load_tile(work *w, uint32_t r, uint32_t g)
             (size_t)b * p->block_size + (size_t)(j % p->block_size);
         const size_t row = slot * w->l->num_kv_heads + g;
         const size_t i = (size_t)(j - w->t.first);
-        load_row(w->t.k + i * d, w->t.kf + i * d, w->k_cache, row, d,
-                 w->l->kv_dtype, w->k_scale ? w->k_scale + g : NULL);
+        load_row(w->t.k + i * d, w->qf, w->k_cache, row, d, w->l->kv_dtype,
+                 w->k_scale ? w->k_scale + g : NULL);
+        for (size_t e = 0; e < d; e++)
+            w->t.kt[e * n + i] = w->qf[e];
         load_row(w->t.v + i * dv, w->t.vf + i * dv, w->v_cache, row, dv,
                  w->l->kv_dtype, w->v_scale ? w->v_scale + g : NULL);
     }
@@ -146,11 +150,21 @@ score_f64(const work *w, const double *k, uint32_t h, int64_t distance)
     return s;
 }
 
+/* Scores of the keys lo..hi-1 of the tile, into w->sf. */
+static void
+plain_scores(work *w, size_t lo, size_t hi)
+{
+    const size_t n = (size_t)(w->t.last - w->t.first);
+    memset(w->sf, 0, (hi - lo) * sizeof *w->sf);
+    for (size_t e = 0; e < w->l->head_dim; e++)
+        attn_axpy_f32(w->sf, w->t.kt + e * n + lo, w->qf[e], hi - lo);
+}
+
 static float
-score_f32(const work *w, const float *k, uint32_t h, int64_t distance)
+finish_f32(const work *w, float dot, uint32_t h, int64_t distance)
 {
     const attn_flash_layer *l = w->l;
-    float s = l->scale * attn_dot_f32(w->qf, k, l->head_dim);
+    float s = l->scale * dot;
     if (l->softcap > 0)
         s = l->softcap * tanhf(s / l->softcap);
     if (w->slopes)
@@ -177,9 +191,10 @@ plain_row(work *w, size_t i, const int64_t *index, size_t n, uint32_t h,
     double *to = w->to->plain_out + i * dv;
     attn_narrow(w->qf, w->q, d);
     memset(w->accf, 0, dv * sizeof *w->accf);
+    plain_scores(w, (size_t)(index[0] - w->t.first),
+                 (size_t)(index[n - 1] + 1 - w->t.first));
     for (size_t k = 0; k < n; k++)
-        w->sf[k] = score_f32(w, w->t.kf + (size_t)(index[k] - w->t.first) * d,
-                             h, pos - index[k]);
+        w->sf[k] = finish_f32(w, w->sf[index[k] - index[0]], h, pos - index[k]);
     const float sum = attn_softmax_f32(
         w->sf, n, sink, attn_operand_of(w->l->q_dtype), &w->to->plain_lse[i]);
     for (size_t k = 0; k < n; k++)

@@ -18,8 +18,9 @@ typedef struct work {
     void *owned;
     double scale;         /* of an fp8 cache */
     double *rows;         /* [S, c + dr] of one request */
-    float *rowsf;         /* the same */
-    float *k_nope, *v;    /* [S, dn], [S, dv] of one head */
+    float *rowst;         /* the same turned over, [c + dr, S]: plain sums of
+                             all keys grow side by side, each in order */
+    float *kt, *vt, *v;   /* [dn, S], [dv, S], [S, dv] of one head */
     double *w_uk, *w_uv;  /* [dn, c], [dv, c] of one head */
     float *w_ukf, *w_uvf; /* the same */
     double *s, *q, *ql, *acc, *o;
@@ -29,9 +30,9 @@ typedef struct work {
 static void
 work_clear(work *w)
 {
-    void *all[] = {w->owned, w->rows,  w->rowsf, w->k_nope, w->v,   w->w_uk,
-                   w->w_uv,  w->w_ukf, w->w_uvf, w->s,      w->q,   w->ql,
-                   w->acc,   w->o,     w->sf,    w->qf,     w->accf};
+    void *all[] = {w->owned, w->rows, w->rowst, w->kt,    w->vt, w->v,
+                   w->w_uk,  w->w_uv, w->w_ukf, w->w_uvf, w->s,  w->q,
+                   w->ql,    w->acc,  w->o,     w->sf,    w->qf, w->accf};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
 }
@@ -46,9 +47,9 @@ work_alloc(work *w)
     double **d[] = {&w->rows, &w->w_uk, &w->w_uv, &w->s,
                     &w->q,    &w->ql,   &w->acc,  &w->o};
     const size_t dn_[] = {n * (c + dr), dn * c, dv * c, n, dn + dr, c, c, dv};
-    float **f[] = {&w->rowsf, &w->k_nope, &w->v,  &w->w_ukf,
-                   &w->w_uvf, &w->sf,     &w->qf, &w->accf};
-    const size_t fn[] = {n * (c + dr), n * dn, n * dv,  dn * c,
+    float **f[] = {&w->rowst, &w->kt, &w->v,  &w->vt,  &w->w_ukf,
+                   &w->w_uvf, &w->sf, &w->qf, &w->accf};
+    const size_t fn[] = {n * (c + dr), n * dn, n * dv,  n * dv, dn * c,
                          dv * c,       n,      dn + dr, dv};
     int ok = 1;
     for (size_t i = 0; i < sizeof d / sizeof *d; i++)
@@ -64,6 +65,7 @@ load_request(work *w, uint32_t r)
     const attn_problem *p = w->p;
     const size_t width = w->l->kv_lora_rank + w->l->qk_rope_head_dim;
     const size_t elem = w->l->kv_dtype.bits / 8u;
+    const size_t n = (size_t)p->seq_lens[r];
     for (int64_t j = 0; j < p->seq_lens[r]; j++) {
         const int32_t b =
             p->block_table[(size_t)r * p->cols + (size_t)(j / p->block_size)];
@@ -74,7 +76,8 @@ load_request(work *w, uint32_t r)
                          w->l->kv_dtype, width);
         for (size_t i = 0; w->scale != 1 && i < width; i++)
             row[i] *= w->scale;
-        attn_narrow(w->rowsf + (size_t)j * width, row, width);
+        for (size_t i = 0; i < width; i++)
+            w->rowst[i * n + (size_t)j] = (float)row[i];
     }
 }
 
@@ -94,38 +97,49 @@ load_head(work *w, uint32_t h)
     attn_narrow(w->w_uvf, w->w_uv, nv);
 }
 
-/* k_nope and v of this head, rounded as operands. */
+/* One row of weights against the latents of all keys, rounded as operands. */
+static void
+expand_row(const work *w, const float *weights, size_t n, float *to)
+{
+    const attn_operand kind = attn_operand_of(w->l->q_dtype);
+    memset(to, 0, n * sizeof *to);
+    for (size_t i = 0; i < w->l->kv_lora_rank; i++)
+        attn_axpy_f32(to, w->rowst + i * n, weights[i], n);
+    for (size_t j = 0; j < n; j++)
+        to[j] = attn_operand_round(to[j], kind);
+}
+
+/* k_nope and v of this head. */
 static void
 expand(work *w, uint32_t r)
 {
-    const attn_mla_layer *l = w->l;
-    const attn_operand kind = attn_operand_of(l->q_dtype);
-    const size_t c = l->kv_lora_rank, dn = l->qk_nope_head_dim,
-                 dv = l->v_head_dim, width = c + l->qk_rope_head_dim;
-    for (size_t j = 0; j < (size_t)w->p->seq_lens[r]; j++) {
-        const float *row = w->rowsf + j * width;
-        for (size_t i = 0; i < dn; i++)
-            w->k_nope[j * dn + i] = attn_operand_round(
-                attn_dot_f32(w->w_ukf + i * c, row, c), kind);
-        for (size_t i = 0; i < dv; i++)
-            w->v[j * dv + i] = attn_operand_round(
-                attn_dot_f32(w->w_uvf + i * c, row, c), kind);
+    const size_t c = w->l->kv_lora_rank, dv = w->l->v_head_dim,
+                 n = (size_t)w->p->seq_lens[r];
+    for (size_t i = 0; i < w->l->qk_nope_head_dim; i++)
+        expand_row(w, w->w_ukf + i * c, n, w->kt + i * n);
+    for (size_t i = 0; i < dv; i++) {
+        expand_row(w, w->w_uvf + i * c, n, w->vt + i * n);
+        for (size_t j = 0; j < n; j++)
+            w->v[j * dv + i] = w->vt[i * n + j];
     }
 }
 
 static void
-plain_row(work *w, size_t i, size_t lo, size_t n)
+plain_row(work *w, size_t i, uint32_t r, size_t lo, size_t n)
 {
     const attn_mla_layer *l = w->l;
     const size_t c = l->kv_lora_rank, dr = l->qk_rope_head_dim,
-                 dn = l->qk_nope_head_dim, dv = l->v_head_dim;
+                 dn = l->qk_nope_head_dim, dv = l->v_head_dim,
+                 all = (size_t)w->p->seq_lens[r];
     attn_narrow(w->qf, w->q, dn + dr);
     memset(w->accf, 0, dv * sizeof *w->accf);
+    memset(w->sf, 0, n * sizeof *w->sf);
+    for (size_t k = 0; k < dn; k++)
+        attn_axpy_f32(w->sf, w->kt + k * all + lo, w->qf[k], n);
+    for (size_t k = 0; k < dr; k++)
+        attn_axpy_f32(w->sf, w->rowst + (c + k) * all + lo, w->qf[dn + k], n);
     for (size_t k = 0; k < n; k++)
-        w->sf[k] =
-            l->scale *
-            (attn_dot_f32(w->qf, w->k_nope + (lo + k) * dn, dn) +
-             attn_dot_f32(w->qf + dn, w->rowsf + (lo + k) * (c + dr) + c, dr));
+        w->sf[k] *= l->scale;
     const float sum = attn_softmax_f32(
         w->sf, n, NULL, attn_operand_of(l->q_dtype), &w->to->plain_lse[i]);
     for (size_t k = 0; k < n; k++)
@@ -201,7 +215,7 @@ do_head(work *w, const attn_sample *s, uint32_t r, uint32_t h)
         load_query(w, row);
         exact_row(w, i, (size_t)lo, (size_t)(hi - lo));
         if (w->to->want_plain)
-            plain_row(w, i, (size_t)lo, (size_t)(hi - lo));
+            plain_row(w, i, r, (size_t)lo, (size_t)(hi - lo));
     }
 }
 

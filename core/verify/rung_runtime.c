@@ -306,34 +306,58 @@ cycle(attn_climb *c, const attn_ladder_case *k, const attn_call *call,
     return s;
 }
 
+/* a, b, c: at the start, half way and at the end. What the C library keeps
+ * for later grows once; a leak grows in both halves. */
 static attn_status
-compare_levels(level a, level b, uint32_t cycles, attn_error *err)
+compare_levels(level a, level b, level c, uint32_t cycles, attn_error *err)
 {
-    if (b.files > a.files)
+    const size_t half = 16 * (size_t)(cycles / 2);
+    if (c.files > a.files)
         return attn_error_set(err, ATTN_E_INTERNAL, "files",
                               "%zu files left open by %u cycles",
-                              b.files - a.files, cycles);
-    if (b.threads > a.threads)
+                              c.files - a.files, cycles);
+    if (c.threads > a.threads)
         return attn_error_set(err, ATTN_E_INTERNAL, "threads",
                               "%zu threads left by %u cycles",
-                              b.threads - a.threads, cycles);
-    if (b.heap >= a.heap + 16 * (size_t)cycles)
+                              c.threads - a.threads, cycles);
+    if (b.heap >= a.heap + half && c.heap >= b.heap + half)
         return attn_error_set(err, ATTN_E_INTERNAL, "heap",
                               "%zu bytes leaked in %u cycles of builder_create "
                               "to builder_destroy",
-                              b.heap - a.heap, cycles);
-    if (b.device_free + (4u << 20) < a.device_free)
+                              c.heap - a.heap, cycles);
+    if (c.device_free + (4u << 20) < a.device_free)
         return attn_error_set(
             err, ATTN_E_INTERNAL, "device memory",
             "%llu bytes gone after %u cycles",
-            (unsigned long long)(a.device_free - b.device_free), cycles);
+            (unsigned long long)(a.device_free - c.device_free), cycles);
     return ATTN_OK;
+}
+
+static attn_status
+cycles(attn_climb *c, const attn_ladder_case *k, const attn_call *call,
+       uint32_t n, attn_error *err)
+{
+    attn_status s = ATTN_OK;
+    for (uint32_t i = 0; !s && i < n; i++) {
+        attn_climb_progress(c, c->num_cases, 0);
+        s = cycle(c, k, call, err);
+        c->num_cases++;
+    }
+    return s;
+}
+
+/* As many cycles as the time allows, an even number. */
+static uint32_t
+affordable(const attn_climb *c, double each)
+{
+    const double most = c->params->quick ? 24 : 100;
+    const double n = (c->end - attn_climb_now()) / (each + 1e-6);
+    return 2 * (uint32_t)((n < 8 ? 8 : n > most ? most : n) / 2);
 }
 
 uint32_t
 attn_rung_leaks(attn_climb *c, char *reason, size_t size)
 {
-    const uint32_t most = c->params->quick ? 24 : 100;
     attn_ladder_case k;
     attn_error err = ATTN_ERROR_INIT;
     attn_call *call = NULL;
@@ -341,23 +365,23 @@ attn_rung_leaks(attn_climb *c, char *reason, size_t size)
         call = nth_call(c, 9, i, &k, reason, size);
     if (!call)
         return ATTN_RUNG_SKIP;
-    attn_status s = ATTN_OK;
-    for (uint32_t i = 0; !s && i < WARM_CYCLES; i++)
-        s = cycle(c, &k, call, &err);
+    measure(c);
+    const double start = attn_climb_now();
+    attn_status s = cycles(c, &k, call, WARM_CYCLES, &err);
+    const uint32_t n = affordable(c, (attn_climb_now() - start) / WARM_CYCLES);
     const level before = measure(c);
-    uint32_t n = 0;
-    for (; !s && n < most && (n < 8 || attn_climb_now() < c->end); n++) {
-        attn_climb_progress(c, n, most);
-        s = cycle(c, &k, call, &err);
-    }
     if (!s)
-        s = compare_levels(before, measure(c), n, &err);
+        s = cycles(c, &k, call, n / 2, &err);
+    const level between = measure(c);
+    if (!s)
+        s = cycles(c, &k, call, n / 2, &err);
+    if (!s)
+        s = compare_levels(before, between, measure(c), n, &err);
     attn_call_free(call);
-    c->num_cases = n;
     if (s) {
         describe(&k, &err, reason, size);
         return ATTN_RUNG_FAIL;
     }
-    snprintf(reason, size, "%u cycles of a builder", n);
+    snprintf(reason, size, "%u cycles of a builder", c->num_cases);
     return ATTN_RUNG_PASS;
 }

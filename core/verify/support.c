@@ -27,18 +27,12 @@ attn_dot_f64(const double *a, const double *b, size_t n)
     return sum;
 }
 
-CLONES float
+float
 attn_dot_f32(const float *a, const float *b, size_t n)
 {
-    float acc[LANES] = {0}, sum = 0;
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t k = 0; k < LANES; k++)
-            acc[k] += a[i + k] * b[i + k];
-    for (; i < n; i++)
+    float sum = 0;
+    for (size_t i = 0; i < n; i++)
         sum += a[i] * b[i];
-    for (size_t k = 0; k < LANES; k++)
-        sum += acc[k];
     return sum;
 }
 

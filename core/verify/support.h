@@ -37,8 +37,9 @@ attn_random_normal(attn_random *r)
     return (s / 65536.0 - 2.0) * 1.7320508;
 }
 
-/* [any] Sum of a[i] * b[i], in the type's own precision. */
+/* [any] Sum of a[i] * b[i] in any order. */
 double attn_dot_f64(const double *a, const double *b, size_t n);
+/* [any] The same as a plain loop sums: one after the other, each rounded. */
 float attn_dot_f32(const float *a, const float *b, size_t n);
 /* [any] y[i] += x[i] * w. */
 void attn_axpy_f64(double *restrict y, const double *restrict x, double w,
