@@ -60,6 +60,14 @@ same() {
         { complain "differs from golden/$1"; cat "$work/diff"; }
 }
 
+# alike NAME: the same but for every number and what the processor is.
+alike() {
+    sed -E -e "s|$shared_dir|SHARED|g" -e 's/amx|avx512bf16|avx512|avx2|generic/ISA/g' \
+        -e 's/[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?/N/g' "$work/out" >"$work/numberless"
+    mv "$work/numberless" "$work/out"
+    same "$1"
+}
+
 # A configuration of the mock plugins.
 mock_config() {
     mkdir -p "$work/plugins"
