@@ -4,6 +4,7 @@
 #include "output.h"
 #include "rows.h"
 #include <attn/verify.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +22,7 @@ static const out_column columns[] = {
 
 static const cli_option options[] = {
     {"backend", "NAME", "run it on this one [as configured]", 0},
+    {"out", "FILE", "store what came out, as safetensors", 0},
     {"threads", "N", "to use [all]", 0},
     {"option", "KEY=VALUE", "set an option of the backend's plugin", CLI_MULTI},
 };
@@ -66,6 +68,43 @@ find_entry(const cli_args *args, const host *h, const attn_call *call,
     if (s)
         attn_selection_free(s);
     return rc;
+}
+
+/* Whether the file tells what must come out. */
+static int
+has_expected(const attn_call *call)
+{
+    for (size_t i = 0; i < attn_call_count(call); i++)
+        if (!strncmp(attn_call_at(call, i)->name, "expected.", 9))
+            return 1;
+    return 0;
+}
+
+static int
+is_wanted(const attn_call *call, const char *name)
+{
+    char expected[128];
+    snprintf(expected, sizeof expected, "expected.%s", name);
+    return !has_expected(call) || attn_call_find(call, expected);
+}
+
+static int
+store(const attn_call *call, const attn_call *result, const char *path)
+{
+    attn_error err = CLI_ERROR_INIT;
+    attn_call *file = NULL;
+    attn_status st = attn_call_create(attn_call_layer(call), &file, &err);
+    for (size_t i = 0; !st && i < attn_call_count(result); i++) {
+        const attn_call_tensor *t = attn_call_at(result, i);
+        if (is_wanted(call, t->name))
+            st = attn_call_add(file, t->name, t->dtype, t->ndim, t->shape,
+                               t->data, NULL, &err);
+    }
+    if (!st)
+        st = attn_call_store(file, path, &err);
+    if (file)
+        attn_call_free(file);
+    return st ? cli_fail_error(&err) : CLI_OK;
 }
 
 static int
@@ -120,6 +159,7 @@ replay(const cli_args *args, const host *h, const attn_entry *entry,
     attn_error err = CLI_ERROR_INIT;
     attn_reference *reference = NULL;
     attn_call *result = NULL;
+    const char *path = cli_get(args, "out");
     const attn_run_params params = {.struct_size = sizeof params,
                                     .num_threads = threads};
     int rc = CLI_OK;
@@ -128,6 +168,8 @@ replay(const cli_args *args, const host *h, const attn_entry *entry,
         rc = cli_fail_error(&err);
     else if (attn_call_run(h->registry, entry, call, &params, &result, &err))
         rc = run_failed(&err);
+    if (rc == CLI_OK && path)
+        rc = store(call, result, path);
     if (rc == CLI_OK)
         rc = judge(args, entry, result, reference);
     if (reference)
