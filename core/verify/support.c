@@ -10,10 +10,11 @@
 #define CLONES
 #endif
 
+/* Cloned functions are static: their resolvers are exported otherwise. */
 #define LANES 16
 
-CLONES double
-attn_dot_f64(const double *a, const double *b, size_t n)
+CLONES static double
+dot_f64(const double *a, const double *b, size_t n)
 {
     double acc[LANES] = {0}, sum = 0;
     size_t i = 0;
@@ -36,18 +37,36 @@ attn_dot_f32(const float *a, const float *b, size_t n)
     return sum;
 }
 
-CLONES void
-attn_axpy_f64(double *restrict y, const double *restrict x, double w, size_t n)
+CLONES static void
+axpy_f64(double *restrict y, const double *restrict x, double w, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         y[i] += x[i] * w;
 }
 
-CLONES void
-attn_axpy_f32(float *restrict y, const float *restrict x, float w, size_t n)
+CLONES static void
+axpy_f32(float *restrict y, const float *restrict x, float w, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         y[i] += x[i] * w;
+}
+
+double
+attn_dot_f64(const double *a, const double *b, size_t n)
+{
+    return dot_f64(a, b, n);
+}
+
+void
+attn_axpy_f64(double *restrict y, const double *restrict x, double w, size_t n)
+{
+    axpy_f64(y, x, w, n);
+}
+
+void
+attn_axpy_f32(float *restrict y, const float *restrict x, float w, size_t n)
+{
+    axpy_f32(y, x, w, n);
 }
 
 void
