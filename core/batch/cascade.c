@@ -70,8 +70,11 @@ common_prefix(const attn_batch *batch, const attn_kv_group *group,
     uint64_t shared = (uint64_t)num_common_blocks * group->block_size;
 
     for (uint32_t r = 0; r < batch->num_reqs; r++) {
-        uint32_t context =
-            (uint32_t)batch->seq_lens[r] - batch_query_len(batch, r);
+        uint32_t query = batch_query_len(batch, r);
+        uint32_t context = (uint32_t)batch->seq_lens[r] - query;
+
+        /* an idle request must not turn into padding */
+        context -= query == 0 && context > 0;
         shared = context < shared ? context : shared;
     }
     return (uint32_t)(shared - shared % group->block_size);
