@@ -28,10 +28,6 @@
 #define MLA_MAX_PIECE 4096 /* query rows of an expanded task */
 #define MLA_MIN_PIECE 256
 
-/* Sequences up to here get absorbed queries in two bf16 parts: where few keys
- * share the weight, one rounding of the query would show in lse. */
-#define MLA_FINE_KEYS 1024
-
 /* Scores are kept in units of log2; below this nothing has been seen. */
 #define MLA_UNSEEN (-1e30f)
 
@@ -69,7 +65,7 @@ struct attn_builder {
     gemm_type q_type, kv_type, out_type, w_type;
     uint32_t heads, dn, dr, dv, c;
     uint32_t epc;         /* elements per cell */
-    uint32_t query_cells; /* absorbed query row: latent, rope, lost part */
+    uint32_t query_cells; /* absorbed query row: latent, rope, what rounding lost */
     uint32_t key_tile;    /* keys of one pass of the core */
     uint32_t direct;      /* cache rows are cells already */
     uint32_t expand_from;

@@ -90,7 +90,6 @@ absorbed_open(absorbed *a, const mla_step *step, uint32_t task, char *scratch)
     t->rows = rows - a->row0 < MLA_ROWS ? rows - a->row0 : MLA_ROWS;
     t->width = (t->rows + 15) / 16 * 16;
     t->k = (b->c + b->dr) / EPC;
-    t->k_fine = EPC == 2 && b->batch->seq_lens[a->seg->req] <= MLA_FINE_KEYS ? b->c / EPC : 0;
     t->vcols = b->c;
     t->scale2 = b->layer.scale * step->kv_scale * 1.44269504f;
     a->panel = (uint32_t *)(void *)scratch;
@@ -114,7 +113,7 @@ static void
 absorbed_panel(const absorbed *a)
 {
     const core_tile *t = &a->t;
-    const size_t k = t->k + t->k_fine, row = a->b->query_cells;
+    const size_t k = t->k, row = a->b->query_cells;
     const uint32_t *q =
         a->b->wave_query + ((size_t)a->seg->first_token * a->b->heads + a->row0) * row;
     if (t->width != t->rows)
@@ -207,44 +206,97 @@ output_merge(const attn_builder *b, const mla_segment *s, size_t row, float *lat
     return m;
 }
 
+/* How far rounding the query has shifted the scores, averaged with their own
+ * weights: to first order what lse is wrong by. lat is divided. */
+static float
+output_shift(const mla_step *step, size_t x, uint32_t head, const float *lat)
+{
+#if CELL_BF16
+    const attn_builder *b = step->b;
+    const uint32_t *rest =
+        b->wave_query + (x * b->heads + head) * b->query_cells + (b->c + b->dr) / EPC;
+    vf acc = vf_set(0.0f);
+    for (uint32_t i = 0; i < b->c; i += VL)
+        acc = vf_fma(convert_get(rest, GT_BF16, i), vf_load(lat + i), acc);
+    return vf_sum(acc) * b->layer.scale * step->kv_scale;
+#else
+    (void)step, (void)x, (void)head, (void)lat;
+    return 0.0f;
+#endif
+}
+
+typedef struct output {
+    const mla_step *step;
+    const attn_builder *b;
+    uint32_t head, x0, num;
+    uint32_t *lat, *rest; /* A: [tokens][c], and what rounding lost */
+    float *row, *out;
+} output;
+
+static void
+output_latents(const output *o)
+{
+    const attn_builder *b = o->b;
+    const size_t kc = b->c / EPC;
+    for (uint32_t i = 0; i < o->num; i++) {
+        const mla_segment *s = absorbed_find(o->step, o->x0 + i, 0);
+        const size_t r = (size_t)(o->x0 + i - s->first_token) * b->heads + o->head;
+        const merged m = output_merge(b, s, r, o->row);
+        const float factor = m.sum > 0.0f || m.sum != m.sum ? 1.0f / m.sum : 0.0f;
+        for (uint32_t j = 0; j < b->c; j += VL)
+            vf_store(o->row + j, vf_load(o->row + j) * vf_set(factor));
+        cells_from_f32(o->lat + i * kc, o->row, b->c);
+#if CELL_BF16
+        cells_from_rest(o->rest + i * kc, o->row, b->c);
+#endif
+        core_store_lse(o->step, absorbed_token(o->step, s, o->x0 + i), o->head, m.max, m.sum,
+                       output_shift(o->step, o->x0 + i, o->head, o->row));
+    }
+}
+
+static void
+output_multiply(const output *o)
+{
+    const attn_builder *b = o->b;
+    const size_t kc = b->c / EPC;
+    gemm_args g = {.a = o->lat,
+                   .a_row = (ptrdiff_t)kc,
+                   .a_k = 1,
+                   .b = o->step->args->layer->uv + o->head * kc * b->dv,
+                   .b_panel = (ptrdiff_t)(kc * GEMM_PANEL),
+                   .c = o->out,
+                   .c_row = (ptrdiff_t)b->dv,
+                   .m = o->num,
+                   .n = b->dv,
+                   .k = kc};
+    gemm_cells(&g);
+    if (EPC == 1)
+        return;
+    g.a = o->rest;
+    g.add = 1;
+    gemm_cells(&g);
+}
+
 /* output pass: latent results of one head times w_uv for a block of tokens. */
 static void
 output_task(const mla_step *step, uint32_t task, char *scratch)
 {
     const attn_builder *b = step->b;
-    const uint32_t head = task % b->heads, x0 = task / b->heads * MLA_BLOCK_TOKENS;
-    const uint32_t left = step->wave->num_tokens - x0;
-    const uint32_t num = left < MLA_BLOCK_TOKENS ? left : MLA_BLOCK_TOKENS;
-    const size_t kc = b->c / EPC;
-    uint32_t *lat = (uint32_t *)(void *)scratch;
-    float *row = (float *)(void *)(scratch + b->scratch.panel);
-    float *out = row + b->c;
-    for (uint32_t i = 0; i < num; i++) {
-        const mla_segment *s = absorbed_find(step, x0 + i, 0);
-        const uint32_t token = absorbed_token(step, s, x0 + i);
-        const size_t r = (size_t)(x0 + i - s->first_token) * b->heads + head;
-        const merged m = output_merge(b, s, r, row);
-        const float factor = m.sum > 0.0f || m.sum != m.sum ? 1.0f / m.sum : 0.0f;
-        for (uint32_t j = 0; j < b->c; j += VL)
-            vf_store(row + j, vf_load(row + j) * vf_set(factor));
-        cells_from_f32(lat + i * kc, row, b->c);
-        core_store_lse(step, token, head, m.max, m.sum);
-    }
-    const gemm_args g = {.a = lat,
-                         .a_row = (ptrdiff_t)kc,
-                         .a_k = 1,
-                         .b = step->args->layer->uv + head * kc * b->dv,
-                         .b_panel = (ptrdiff_t)(kc * GEMM_PANEL),
-                         .c = out,
-                         .c_row = (ptrdiff_t)b->dv,
-                         .m = num,
-                         .n = b->dv,
-                         .k = kc};
-    gemm_cells(&g);
-    for (uint32_t i = 0; i < num; i++) {
-        const mla_segment *s = absorbed_find(step, x0 + i, 0);
-        core_store_out(step, absorbed_token(step, s, x0 + i), head, out + (size_t)i * b->dv,
-                       step->kv_scale, row);
+    output o = {.step = step, .b = b};
+    o.head = task % b->heads;
+    o.x0 = task / b->heads * MLA_BLOCK_TOKENS;
+    const uint32_t left = step->wave->num_tokens - o.x0;
+    o.num = left < MLA_BLOCK_TOKENS ? left : MLA_BLOCK_TOKENS;
+    o.lat = (uint32_t *)(void *)scratch;
+    o.rest = o.lat + (size_t)MLA_BLOCK_TOKENS * b->c / EPC;
+    o.row = (float *)(void *)(scratch + b->scratch.panel);
+    o.out = o.row + b->c;
+    output_latents(&o);
+    output_multiply(&o);
+    for (uint32_t i = 0; i < o.num; i++) {
+        const mla_segment *s = absorbed_find(step, o.x0 + i, 0);
+        core_store_out(step, absorbed_token(step, s, o.x0 + i), o.head, o.out + (size_t)i * b->dv,
+                       step->kv_scale, o.row);
     }
 }
 

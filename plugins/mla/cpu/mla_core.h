@@ -13,7 +13,6 @@ typedef struct core_tile {
     const uint32_t *panel; /* B: [k][width] */
     size_t rows, width;    /* width: rows up to a multiple of 16 */
     size_t k;              /* cells of a query row */
-    size_t k_fine;         /* cells of its lost part, behind them, or 0 */
     size_t vcols;
     float scale2; /* scores to log2 units */
     int32_t limit[MLA_ROWS];
@@ -56,21 +55,15 @@ core_reset(core_tile *t)
 static void
 core_scores(const core_tile *t, const uint32_t *a, ptrdiff_t a_row, size_t first, size_t num)
 {
-    gemm_args g = {.a = a,
-                   .a_row = a_row,
-                   .a_k = 1,
-                   .b = t->panel,
-                   .c = t->scores + first * t->width,
-                   .c_row = (ptrdiff_t)t->width,
-                   .m = num,
-                   .n = t->width,
-                   .k = t->k};
-    gemm_cells(&g);
-    if (!t->k_fine)
-        return;
-    g.b = t->panel + t->k * t->width;
-    g.k = t->k_fine;
-    g.add = 1;
+    const gemm_args g = {.a = a,
+                         .a_row = a_row,
+                         .a_k = 1,
+                         .b = t->panel,
+                         .c = t->scores + first * t->width,
+                         .c_row = (ptrdiff_t)t->width,
+                         .m = num,
+                         .n = t->width,
+                         .k = t->k};
     gemm_cells(&g);
 }
 
@@ -255,16 +248,18 @@ core_store_out(const mla_step *step, uint32_t token, uint32_t head, const float 
     convert_from_f32(dst, b->out_type, row, b->dv);
 }
 
+/* shift: what scores are wrong by on average, in natural units. */
 static void
-core_store_lse(const mla_step *step, uint32_t token, uint32_t head, float max, float sum)
+core_store_lse(const mla_step *step, uint32_t token, uint32_t head, float max, float sum,
+               float shift)
 {
     attn_tensor *l = step->args->lse;
     if (!l)
         return;
     float *dst = (float *)(void *)gt_data(l) + token * l->strides[0] + head * l->strides[1];
-    *dst = sum > 0.0f || sum != sum
-               ? (float)((double)max * 0.693147180559945309 + (double)__builtin_logf(sum))
-               : -__builtin_inff();
+    *dst = sum > 0.0f || sum != sum ? (float)((double)max * 0.693147180559945309 +
+                                              (double)__builtin_logf(sum) + (double)shift)
+                                    : -__builtin_inff();
 }
 
 #endif /* ATTN_MLA_CPU_MLA_CORE_H */

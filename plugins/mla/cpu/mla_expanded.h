@@ -54,7 +54,6 @@ expanded_tile(const expanded *e, uint32_t row0, core_tile *t)
     t->width = (t->rows + 15) / 16 * 16;
     t->panel = e->panels + row0 * e->k;
     t->k = e->k;
-    t->k_fine = 0;
     t->vcols = e->b->dv;
     t->scale2 = e->b->layer.scale * e->step->kv_scale * 1.44269504f;
     t->out = e->out + (size_t)row0 * e->b->dv;
@@ -176,7 +175,7 @@ expanded_store(const expanded *e)
         const float factor = sum > 0.0f || sum != sum ? e->step->kv_scale / sum : 0.0f;
         core_store_out(e->step, e->first_token + i, e->head, e->out + (size_t)i * e->b->dv, factor,
                        row);
-        core_store_lse(e->step, e->first_token + i, e->head, e->max[i], sum);
+        core_store_lse(e->step, e->first_token + i, e->head, e->max[i], sum, 0.0f);
     }
 }
 
