@@ -73,10 +73,12 @@ kernel(typename K::Params p)
     K::run(p);
 }
 
+/* A compute unit has 64 KiB of LDS; two groups keep its four units busy while one waits. */
 template <class K>
 attn_status
-prepare(uint32_t, attn_error *err)
+prepare(uint32_t shared, int *blocks, attn_error *err)
 {
+    *blocks = shared <= 32768 ? 2 : 1;
     return hip_prepare(reinterpret_cast<const void *>(&kernel<K>), K::kName, err);
 }
 
@@ -103,13 +105,12 @@ namespace gpu
 attn_status emu_enqueue(const attn_stream &stream, std::function<attn_status(attn_error *)> work,
                         attn_error *err);
 
-/* Lanes that run together: K::kWave where the kernel names it (64 on gfx942), else 32. */
-template <class K, class = void> struct Wave {
-    static constexpr uint32_t lanes = 32;
-};
-template <class K> struct Wave<K, decltype(void(K::kWave))> {
-    static constexpr uint32_t lanes = K::kWave;
-};
+/* Lanes that run together. */
+#if defined(ATTN_EMU_GFX942)
+constexpr uint32_t kWarpSize = 64;
+#else
+constexpr uint32_t kWarpSize = 32;
+#endif
 
 template <class K>
 void
@@ -131,7 +132,7 @@ attn_status
 run_now(uint32_t blocks, uint32_t shared, const typename K::Params &p, attn_error *err)
 {
     char message[emu::kMessage];
-    const emu::Launch l = {K::kName, blocks, K::kThreads, shared, Wave<K>::lanes, entry<K>, &p};
+    const emu::Launch l = {K::kName, blocks, K::kThreads, shared, kWarpSize, entry<K>, &p};
     if (emu::run(l, message))
         return ATTN_OK;
     return attn_fail(err, ATTN_E_DEVICE, K::kName, message);

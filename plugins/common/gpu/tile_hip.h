@@ -9,6 +9,13 @@
 
 #include "common/gpu/types.h"
 
+/* The host's fmaxf is not the device's. */
+static GPU_FN float
+fmaxf(float a, float b)
+{
+    return __builtin_fmaxf(a, b);
+}
+
 namespace gpu
 {
 
@@ -68,11 +75,24 @@ gload_stream(const T *p)
 {
     return *p;
 }
+/* observe() came before: the caches of this compute unit hold nothing older. */
+template <class T>
+GPU_FN T
+gload_shared(const T *p)
+{
+    return *p;
+}
 template <class T>
 GPU_FN void
 gstore(T *p, T value)
 {
     *p = value;
+}
+template <class T>
+GPU_FN void
+copy_struct(T *to, const T &from)
+{
+    *to = from;
 }
 GPU_FN int32_t
 atomic_add(int32_t *p, int32_t n)
@@ -83,6 +103,12 @@ GPU_FN int32_t
 shared_add(uint32_t address, int32_t n)
 {
     return __hip_atomic_fetch_add(reinterpret_cast<int32_t *>(gpu_shared + address), n,
+                                  __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
+}
+GPU_FN int32_t
+shared_max(uint32_t address, int32_t n)
+{
+    return __hip_atomic_fetch_max(reinterpret_cast<int32_t *>(gpu_shared + address), n,
                                   __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
 }
 GPU_FN void

@@ -56,8 +56,8 @@ struct PlanKernel {
         return r.q * p.layer.group <= kDecodeRows;
     }
 
-    /* Calls f(request, row, tile) for each tile of this thread: a warp takes a request, its lanes
-     * the tiles. */
+    /* Calls f(request, row, tile) for each tile of this thread: 32 threads take a request, each of
+     * them some of its tiles. */
     template <class F> static GPU_FN void each_prefill_tile(const Plan &p, F f)
     {
         for (int i = gpu::tid() / 32; i < p.batch.num_reqs; i += kThreads / 32) {
@@ -65,7 +65,7 @@ struct PlanKernel {
             if (r.q == 0 || is_decode(p, r))
                 continue;
             const int tiles = (r.q * p.layer.group + p.prefill.rows - 1) / p.prefill.rows;
-            for (int t = gpu::lane(); t < tiles; t += 32)
+            for (int t = gpu::tid() % 32; t < tiles; t += 32)
                 f(r, t * p.prefill.rows,
                   tile_of(p.layer, p.batch, r, t * p.prefill.rows, p.prefill.rows));
         }

@@ -5,7 +5,19 @@
 #include <cstring>
 #include <new>
 
-#if defined(ATTN_FLASH_EMU)
+#if defined(ATTN_FLASH_ROCM) && defined(ATTN_FLASH_EMU)
+#define FLASH_NAME "rocm_aiter.flash-emu"
+#define FLASH_ID "org.libattn.rocm_aiter.flash-emu"
+#define FLASH_DEVICE "emu:gfx942"
+#define FLASH_DEVICE_TYPE ATTN_DEVICE_EXT
+#define FLASH_SUMMARY "paged softmax attention: the MI300X kernels on an emulated GPU"
+#elif defined(ATTN_FLASH_ROCM)
+#define FLASH_NAME "rocm_aiter.flash"
+#define FLASH_ID "org.libattn.rocm_aiter.flash"
+#define FLASH_DEVICE "rocm"
+#define FLASH_DEVICE_TYPE ATTN_DEVICE_ROCM
+#define FLASH_SUMMARY "paged softmax attention on AMD Instinct MI300X, gfx942"
+#elif defined(ATTN_FLASH_EMU)
 #define FLASH_NAME "flash.cuda-emu"
 #define FLASH_ID "org.libattn.flash.cuda-emu"
 #define FLASH_DEVICE "emu:sm_90a"

@@ -98,7 +98,7 @@ struct Row {
     float slope; /* log2 units */
     GPU_FN bool sees(int key) const
     {
-        return (key >= from && key <= to) || (key >= first && key <= last);
+        return ((key >= from) & (key <= to)) | ((key >= first) & (key <= last));
     }
 };
 

@@ -9,7 +9,9 @@
 #include <new>
 #include <vector>
 
-#ifndef ATTN_EMU_ARCH
+#if defined(ATTN_EMU_GFX942)
+#define ATTN_EMU_ARCH "gfx942"
+#else
 #define ATTN_EMU_ARCH "sm_90a"
 #endif
 

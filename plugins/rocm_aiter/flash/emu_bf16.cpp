@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "rocm_aiter/flash/instance.h"
+
+FLASH_INSTANCE(bf16, 64, 64)
+FLASH_INSTANCE(bf16, 96, 96)
+FLASH_INSTANCE(bf16, 128, 128)
+FLASH_INSTANCE(bf16, 192, 128)
+FLASH_INSTANCE(bf16, 192, 192)
+FLASH_INSTANCE(bf16, 256, 256)

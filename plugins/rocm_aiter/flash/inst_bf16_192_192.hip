@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "rocm_aiter/flash/instance.h"
+
+FLASH_INSTANCE(bf16, 192, 192)

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* instance.h - FLASH_INSTANCE(bf16, 128, 128) compiles the kernels of one type and widths. */
+#ifndef ATTN_ROCM_FLASH_INSTANCE_H
+#define ATTN_ROCM_FLASH_INSTANCE_H
+
+#include "common/gpu/launch.h"
+#include "flash/cuda/kernels.h"
+#include "rocm_aiter/flash/wave.h"
+
+namespace flash
+{
+
+template <class K>
+attn_status
+prepare_kernel(int *blocks, attn_error *err)
+{
+    return gpu::prepare<K>(K::kSharedBytes, blocks, err);
+}
+
+template <class K>
+attn_status
+launch_kernel(const attn_stream &stream, uint32_t blocks, const Forward &p, attn_error *err)
+{
+    return gpu::launch<K>(stream, blocks, K::kSharedBytes, p, err);
+}
+
+/* Not constexpr: a constant would be compiled for the device too, with its host functions. */
+template <class Decode, class Prefill>
+Instance
+instance_of(bool bf16, int d, int dv)
+{
+    return {bf16,
+            d,
+            dv,
+            {Decode::kRows, prepare_kernel<Decode>, launch_kernel<Decode>},
+            {Prefill::kRows, prepare_kernel<Prefill>, launch_kernel<Prefill>}};
+}
+
+} // namespace flash
+
+#define FLASH_INSTANCE(type, d, dv)                                                           \
+    namespace flash                                                                           \
+    {                                                                                         \
+    extern const Instance instance_##type##_##d##_##dv;                                       \
+    const Instance instance_##type##_##d##_##dv =                                             \
+        instance_of<WaveKernel<gpu::type, d, dv, true>, WaveKernel<gpu::type, d, dv, false>>( \
+            gpu::Element<gpu::type>::is_bf16, d, dv);                                         \
+    }
+
+#endif /* ATTN_ROCM_FLASH_INSTANCE_H */
