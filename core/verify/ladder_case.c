@@ -12,7 +12,7 @@
 #define EMULATED_LONGEST 256u
 #define EMULATED_HEADS 8u
 #define QUICK_LONGEST 1024u
-#define TRIES 60
+#define TRIES 200
 #define CHECKED_ROWS 64
 #define FIRST_RATE 2e8 /* flops per second before anything is known */
 #define FIRST_RATE_EMULATED 2e6

@@ -87,8 +87,9 @@ attn_ladder_need(attn_any_layer *layer, uint64_t feature)
 {
     layer->head.features |= feature;
     switch (feature) {
-    case ATTN_F_CAUSAL:
-        return attn_ladder_set(layer, "causal", "1");
+    case ATTN_F_CAUSAL: /* recurrent layers are, without a field */
+        attn_ladder_set(layer, "causal", "1");
+        return 1;
     case ATTN_F_NONCAUSAL:
         layer->head.features &= ~ATTN_F_CAUSAL;
         return attn_ladder_set(layer, "causal", "0");
@@ -267,6 +268,28 @@ reconcile(attn_any_layer *layer)
         *f &= ~ATTN_F_CHECKPOINTS;
 }
 
+/* Elements of what is largest: a state, a page or a weight. A rung wants many
+ * layers, not one that fills the memory. */
+static int
+is_huge(const attn_any_layer *l)
+{
+    double most = 0;
+    if (!strcmp(l->head.family, ATTN_FAMILY_FLASH))
+        most = (double)l->flash.num_heads * l->flash.head_dim * 64 +
+               (double)l->flash.num_kv_heads * l->flash.head_dim *
+                   l->flash.block_size * 4;
+    else if (!strcmp(l->head.family, ATTN_FAMILY_MLA))
+        most = (double)l->mla.num_heads *
+               (l->mla.qk_nope_head_dim + l->mla.v_head_dim) *
+               l->mla.kv_lora_rank / 2;
+    else if (!strcmp(l->head.family, ATTN_FAMILY_MAMBA2))
+        most = (double)l->mamba2.num_heads * l->mamba2.head_dim *
+               l->mamba2.state_dim * 4;
+    else
+        most = (double)l->mamba1.num_channels * l->mamba1.state_dim * 8;
+    return most > 2e6;
+}
+
 int
 attn_ladder_random(const attn_climb *c, attn_random *rng, int wild,
                    attn_any_layer *layer)
@@ -280,5 +303,5 @@ attn_ladder_random(const attn_climb *c, attn_random *rng, int wild,
     random_claimed(caps, rng, layer, wild);
     random_features(caps, rng, layer, wild);
     reconcile(layer);
-    return finish(layer);
+    return !is_huge(layer) && finish(layer);
 }

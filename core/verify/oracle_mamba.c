@@ -140,21 +140,24 @@ raw(const model *m, uint32_t r, int32_t slot, uint32_t channel, int64_t i)
                                  (size_t)((int64_t)w + i));
 }
 
+/* One channel through the convolution; u->in and u->taps are scratch. */
 static void
-convolve(const model *m, uint32_t r, int32_t slot, uint32_t channel,
-         size_t stride, double *to, float *tof)
+convolve(const model *m, attn_unit *u, uint32_t r, int32_t slot,
+         uint32_t channel, size_t stride, double *to, float *tof)
 {
-    const uint32_t q = attn_problem_query(m->p, r), w = m->width;
+    const size_t q = attn_problem_query(m->p, r), w = m->width;
     const attn_operand kind = attn_operand_of(m->x);
     const double bias = m->bias ? at(m->bias, channel) : 0;
-    for (uint32_t i = 0; i < q; i++) {
+    for (size_t i = 0; i < q + w - 1; i++)
+        u->in[i] = raw(m, r, slot, channel, (int64_t)i - (int64_t)(w - 1));
+    for (size_t k = 0; k < w; k++)
+        u->taps[k] = at(m->weight, (size_t)channel * w + k);
+    for (size_t i = 0; i < q; i++) {
         double s = bias;
         float f = (float)bias;
-        for (uint32_t k = 0; k < w; k++) {
-            const double x = raw(m, r, slot, channel, (int64_t)i - (w - 1) + k);
-            const double c = at(m->weight, (size_t)channel * w + k);
-            s += c * x;
-            f += (float)c * (float)x;
+        for (size_t k = 0; k < w; k++) {
+            s += u->taps[k] * u->in[i + k];
+            f += (float)u->taps[k] * (float)u->in[i + k];
         }
         to[i * stride] = m->silu ? s / (1 + exp(-s)) : s;
         tof[i * stride] =
@@ -174,25 +177,39 @@ load_direct(const model *m, const char *name, uint32_t r, double *to,
     attn_narrow(tof, to, q * n);
 }
 
+/* B and C are those of the unit's group: kept while it lasts. */
+static void
+load_shared(const model *m, attn_unit *u, uint32_t r, int32_t slot,
+            uint32_t unit)
+{
+    const int mamba2 = m->p->kind == ATTN_KIND_MAMBA2;
+    const uint32_t groups = mamba2 ? attn_problem_mamba2(m->p)->num_groups : 1;
+    const uint32_t group = unit / (m->num_units / groups);
+    if (u->loaded_request == r + 1 && u->loaded_group == group)
+        return;
+    u->loaded_request = r + 1;
+    u->loaded_group = group;
+    if (!mamba2) {
+        load_direct(m, "b", r, u->b, u->bf);
+        load_direct(m, "c", r, u->c, u->cf);
+        return;
+    }
+    const uint32_t b = m->num_units * m->rows + group * m->states;
+    for (uint32_t i = 0; i < m->states; i++) {
+        convolve(m, u, r, slot, b + i, m->states, u->b + i, u->bf + i);
+        convolve(m, u, r, slot, b + groups * m->states + i, m->states, u->c + i,
+                 u->cf + i);
+    }
+}
+
 static void
 load_inputs(const model *m, attn_unit *u, uint32_t r, int32_t slot,
             uint32_t unit)
 {
     for (uint32_t i = 0; i < m->rows; i++)
-        convolve(m, r, slot, unit * m->rows + i, m->rows, u->x + i, u->xf + i);
-    if (m->p->kind == ATTN_KIND_MAMBA1) {
-        load_direct(m, "b", r, u->b, u->bf);
-        load_direct(m, "c", r, u->c, u->cf);
-        return;
-    }
-    const uint32_t groups = attn_problem_mamba2(m->p)->num_groups;
-    const uint32_t b =
-        m->num_units * m->rows + unit / (m->num_units / groups) * m->states;
-    for (uint32_t i = 0; i < m->states; i++) {
-        convolve(m, r, slot, b + i, m->states, u->b + i, u->bf + i);
-        convolve(m, r, slot, b + groups * m->states + i, m->states, u->c + i,
-                 u->cf + i);
-    }
+        convolve(m, u, r, slot, unit * m->rows + i, m->rows, u->x + i,
+                 u->xf + i);
+    load_shared(m, u, r, slot, unit);
 }
 
 static void
@@ -241,10 +258,11 @@ unit_alloc(const model *m, attn_unit *u, size_t q)
                      .states = n,
                      .chunk_size = m->chunk_size,
                      .kind = attn_operand_of(m->x)};
-    double **d[] = {&u->x, &u->b, &u->c, &u->dt, &u->a,
-                    &u->z, &u->h, &u->y, &u->yf};
-    const size_t dn[] = {q * rows, q * n,    q * n,    q,       n,
-                         q * rows, rows * n, q * rows, q * rows};
+    double **d[] = {&u->x, &u->b, &u->c,  &u->dt, &u->a,   &u->z,
+                    &u->h, &u->y, &u->yf, &u->in, &u->taps};
+    const size_t dn[] = {q * rows, q * n,        q * n,    q,
+                         n,        q * rows,     rows * n, q * rows,
+                         q * rows, q + m->width, m->width};
     float **f[] = {&u->xf, &u->bf, &u->cf, &u->dtf, &u->hf, &u->chunk};
     const size_t fn[] = {q * rows, q * n,    q * n,
                          q,        rows * n, 2 * (size_t)m->chunk_size};
@@ -259,8 +277,9 @@ unit_alloc(const model *m, attn_unit *u, size_t q)
 static void
 unit_clear(attn_unit *u, double *z)
 {
-    void *all[] = {u->x,  u->b,  u->c,  u->dt, u->a,   z,     u->h,    u->y,
-                   u->yf, u->xf, u->bf, u->cf, u->dtf, u->hf, u->chunk};
+    void *all[] = {u->in, u->taps, u->x,   u->b,  u->c,    u->dt,
+                   u->a,  z,       u->h,   u->y,  u->yf,   u->xf,
+                   u->bf, u->cf,   u->dtf, u->hf, u->chunk};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
 }

@@ -96,6 +96,14 @@ apply(const attn_caps *caps, attn_any_layer *l, const change *x)
     return attn_ladder_set(l, x->name, x->value) && !attn_layer_finish(l, NULL);
 }
 
+/* Fields whose largest values make a layer that few requests are enough for. */
+static int
+is_width(const char *name)
+{
+    return !strcmp(name, "num_heads") || !strcmp(name, "num_groups") ||
+           !strcmp(name, "num_channels");
+}
+
 /* A claim is proven by one layer that has it: in any input type. */
 static uint32_t
 try_change(audit *a, const change *x, uint32_t nth, char *reason, size_t size)
@@ -121,7 +129,8 @@ try_change(audit *a, const change *x, uint32_t nth, char *reason, size_t size)
         snprintf(k.label, sizeof k.label, "claim");
         if (nth & 1 && a->c->entry->backend->op->update_cache)
             k.flags |= ATTN_CASE_NEW_TOKENS;
-        attn_ladder_requests(a->c, &rng, &k, 40);
+        if (x->feature || !is_width(x->name))
+            attn_ladder_requests(a->c, &rng, &k, 40);
         k.requests[k.num_reqs++] = (attn_spec_request){1, 33};
         k.requests[k.num_reqs++] = (attn_spec_request){
             k.layer.head.features & ATTN_F_DRAFTS ? 3 : 18, 18};
@@ -168,6 +177,18 @@ audit_features(audit *a)
     }
 }
 
+/* The largest value of a range that the field itself may have. */
+static uint32_t
+largest(const audit *a, const attn_dim_claim *d)
+{
+    const attn_family *f = attn_family_find(a->c->entry->backend->family);
+    for (uint32_t i = 0; i < f->num_fields; i++)
+        if (!strcmp(f->fields[i].name, d->name) &&
+            f->fields[i].hi < (double)d->range.hi)
+            return (uint32_t)f->fields[i].hi;
+    return d->range.hi;
+}
+
 /* Both ends of a range and something between. */
 static void
 audit_dims(audit *a)
@@ -175,7 +196,8 @@ audit_dims(audit *a)
     for (uint32_t i = 0; i < a->caps->num_dims; i++) {
         const attn_range *r = &a->caps->dims[i].range;
         const uint32_t step = r->step ? r->step : 1;
-        const uint32_t steps = r->step ? (r->hi - r->lo) / step : 0;
+        const uint32_t hi = largest(a, &a->caps->dims[i]);
+        const uint32_t steps = r->step && hi > r->lo ? (hi - r->lo) / step : 0;
         const uint32_t at[3] = {0, steps / 3, steps};
         for (uint32_t k = 0; k < 3; k++) {
             char value[32], claim[96];

@@ -19,8 +19,10 @@ typedef struct attn_unit {
     double *z; /* [q, P] or NULL */
     double *h; /* [P, N] the running state */
     float *hf;
-    double *y, *yf; /* [q, P] results, before rounding to the output */
-    float *chunk;   /* scratch: [2, chunk_size] */
+    double *y, *yf;    /* [q, P] results, before rounding to the output */
+    float *chunk;      /* scratch: [2, chunk_size] */
+    double *in, *taps; /* scratch of the convolution: [q + width], [width] */
+    uint32_t loaded_request, loaded_group; /* of b and c; request + 1 */
     attn_operand kind;
     size_t chunk_size; /* 0: plain is sequential too */
 } attn_unit;

@@ -27,7 +27,7 @@ static const attn_dtype_claim dtypes[] = {
 #define CAPS(list)                                                                                 \
     {                                                                                              \
         .struct_size = sizeof(attn_caps), .capture = ATTN_CAPTURE_NEVER,                           \
-        .features = ATTN_F_CAUSAL | ATTN_F_GATE | ATTN_F_DRAFTS | ATTN_F_CHECKPOINTS,              \
+        .features = ATTN_F_GATE | ATTN_F_DRAFTS | ATTN_F_CHECKPOINTS,                              \
         .properties = ATTN_P_DETERMINISTIC | ATTN_P_BATCH_INVARIANT, .archs = archs, .dims = list, \
         .dtypes = dtypes, .num_archs = sizeof archs / sizeof *archs,                               \
         .num_dims = sizeof list / sizeof *list, .num_dtypes = sizeof dtypes / sizeof *dtypes,      \
