@@ -75,7 +75,7 @@ find_program(char *path, size_t size, attn_error *err)
     snprintf(path, size, "%s/attn-probe", ATTN_PROBEDIR);
     if (access(path, X_OK) == 0)
         return ATTN_OK;
-    return attn_error_io(err, errno, "probe", "%s", path);
+    return attn_error_io(err, errno, "probe", "cannot probe with %s", path);
 }
 
 /* ---------------------------------------------------------------- spawning */
