@@ -35,17 +35,27 @@ typedef struct gemm_args {
     const float *row_scale; /* C starts as C * row_scale[m]; NULL: as 0 */
     int add;                /* 1: C starts as it is */
     size_t m, n, k;
+    /* Memory wanted soon, m x k x prefetch_bytes long: brought closer evenly
+     * over the work. NULL: none. n must be at most one panel. */
+    const char *prefetch;
+    size_t prefetch_bytes;
 } gemm_args;
+
+/* acc + a b, lane by lane. */
+GEMM_INLINE vf
+cell_dot(vf acc, vu a, vu b)
+{
+#if CELL_BF16
+    return (vf)_mm512_dpbf16_ps((__m512)acc, (__m512bh)(__m512i)a, (__m512bh)(__m512i)b);
+#else
+    return vf_fma((vf)a, (vf)b, acc);
+#endif
+}
 
 GEMM_INLINE vf
 cell_fma(vf acc, uint32_t a, vu b)
 {
-#if CELL_BF16
-    return (vf)_mm512_dpbf16_ps((__m512)acc, (__m512bh)_mm512_set1_epi32((int32_t)a),
-                                (__m512bh)(__m512i)b);
-#else
-    return vf_fma((vf)vu_set(a), (vf)b, acc);
-#endif
+    return cell_dot(acc, vu_set(a), b);
 }
 
 /* MR rows x NR native vectors; constants after inlining. scale NULL: C is
@@ -53,7 +63,7 @@ cell_fma(vf acc, uint32_t a, vu b)
 GEMM_INLINE void
 gemm_tile(const int MR, const int NR, size_t k, const uint32_t *a, ptrdiff_t a_row, ptrdiff_t a_k,
           const uint32_t *b, ptrdiff_t b_k, float *c, ptrdiff_t c_row, const int load,
-          const float *scale)
+          const float *scale, const int fetch, const char *soon, size_t soon_step)
 {
     vf acc[16][4];
 #pragma GCC unroll 16
@@ -76,6 +86,10 @@ gemm_tile(const int MR, const int NR, size_t k, const uint32_t *a, ptrdiff_t a_r
         }
         a += a_k;
         b += b_k;
+        if (fetch) {
+            __builtin_prefetch(soon, 0, 2);
+            soon += soon_step;
+        }
     }
 #pragma GCC unroll 16
     for (int i = 0; i < MR; i++) {
@@ -101,20 +115,30 @@ typedef struct gemm_strip {
     const float *scale;
     size_t m, k;
     int load;
+    const char *soon;
+    size_t soon_bytes; /* per row and cell */
 } gemm_strip;
+
+#define GEMM_CALL(MR, NR, LOAD, SCALE, FETCH)                                                   \
+    gemm_tile(MR, NR, s->k, a, s->a_row, s->a_k, s->b, s->b_k, c, s->c_row, LOAD, SCALE, FETCH, \
+              soon, (MR)*s->soon_bytes)
 
 #define GEMM_STEP(MR, NR)                                                                         \
     static __attribute__((noinline, unused)) void gemm_##MR##x##NR(const gemm_strip *s, size_t i) \
     {                                                                                             \
         const uint32_t *a = s->a + (ptrdiff_t)i * s->a_row;                                       \
         float *c = s->c + (ptrdiff_t)i * s->c_row;                                                \
-        if (!s->load)                                                                             \
-            gemm_tile(MR, NR, s->k, a, s->a_row, s->a_k, s->b, s->b_k, c, s->c_row, 0, NULL);     \
-        else if (!s->scale)                                                                       \
-            gemm_tile(MR, NR, s->k, a, s->a_row, s->a_k, s->b, s->b_k, c, s->c_row, 1, NULL);     \
+        const char *soon = s->soon + i * s->k * s->soon_bytes;                                    \
+        if (s->load && s->scale)                                                                  \
+            GEMM_CALL(MR, NR, 1, s->scale + i, 0);                                                \
+        else if (s->load && s->soon)                                                              \
+            GEMM_CALL(MR, NR, 1, NULL, 1);                                                        \
+        else if (s->load)                                                                         \
+            GEMM_CALL(MR, NR, 1, NULL, 0);                                                        \
+        else if (s->soon)                                                                         \
+            GEMM_CALL(MR, NR, 0, NULL, 1);                                                        \
         else                                                                                      \
-            gemm_tile(MR, NR, s->k, a, s->a_row, s->a_k, s->b, s->b_k, c, s->c_row, 1,            \
-                      s->scale + i);                                                              \
+            GEMM_CALL(MR, NR, 0, NULL, 0);                                                        \
     }
 
 #define GEMM_WHILE(MR, NR)              \
@@ -252,6 +276,8 @@ gemm_cells(const gemm_args *g)
                 .scale = k0 ? NULL : g->row_scale,
                 .m = g->m,
                 .k = left < GEMM_KBLOCK ? left : GEMM_KBLOCK,
+                .soon = g->prefetch ? g->prefetch + k0 * g->m * g->prefetch_bytes : NULL,
+                .soon_bytes = g->prefetch_bytes,
                 .load = k0 || g->row_scale || g->add,
             };
             gemm_columns(&s, width);

@@ -122,38 +122,64 @@ absorbed_panel(const absorbed *a)
         core_panel_row(a->panel, t->width, i, q + i * row, k);
 }
 
-/* The latent part of num rows as B. */
+/* Columns n0.. of the latent part of num rows as B, one panel wide: it is
+ * used at once, while it lies in L1. */
 static void
-absorbed_values(const absorbed *a, const char *const *rows, uint32_t num)
+absorbed_panel_values(const absorbed *a, const char *const *rows, uint32_t num, size_t n0,
+                      size_t width)
 {
-    const size_t c = a->b->c, kc = a->b->key_tile / EPC;
-    const uint32_t zero[512] = {0};
+    static const uint32_t zero[GEMM_PANEL] = {0};
     for (size_t i = 0; i < num; i += EPC) {
-        const uint32_t *x = core_cells(rows[i]);
-        const uint32_t *y = EPC == 2 && i + 1 < num ? core_cells(rows[i + 1]) : zero;
-        for (size_t n = 0; n < c; n += GEMM_PANEL) {
-            const size_t width = c - n < GEMM_PANEL ? c - n : GEMM_PANEL;
-            cells_zip(a->values + n * kc + i / EPC * width, x + n / EPC, y + n / EPC, width);
-        }
+        const uint32_t *x = core_cells(rows[i]) + n0 / EPC;
+        const uint32_t *y = EPC == 2 && i + 1 < num ? core_cells(rows[i + 1]) + n0 / EPC : zero;
+        cells_zip(a->values + i / EPC * width, x, y, width);
     }
 }
 
 static void
-absorbed_tile(absorbed *a, uint32_t key0, uint32_t num)
+absorbed_values(absorbed *a, const char *const *rows, uint32_t num)
 {
-    const attn_tensor *cache = a->step->args->kv_cache;
-    const char *rows[128];
-    core_rows(a->b, cache, a->seg->req, key0, num, rows);
-    if (!core_direct(a->b, cache))
+    for (size_t n = 0; n < a->b->c; n += GEMM_PANEL) {
+        const size_t width = a->b->c - n < GEMM_PANEL ? a->b->c - n : GEMM_PANEL;
+        absorbed_panel_values(a, rows, num, n, width);
+        core_values(&a->t, num, a->values, 0, n, width);
+    }
+    a->t.fresh = 0;
+}
+
+/* One key tile; next: where the rows of the one after lie, NULL at the end. */
+static void
+absorbed_tile(absorbed *a, uint32_t key0, uint32_t num, const char **rows, const char **next)
+{
+    if (!core_direct(a->b, a->step->args->kv_cache)) {
         core_gather(a->b, rows, num, a->keys);
+        next = NULL;
+    }
     for (uint32_t i = 0, run; i < num; i += run) {
         run = core_run(rows, i, num);
         const ptrdiff_t step = run > 1 ? (rows[i + 1] - rows[i]) / 4 : 0;
-        core_scores(&a->t, core_cells(rows[i]), step, i, run);
+        core_scores(&a->t, core_cells(rows[i]), step, i, run, next ? next[i] : NULL);
     }
+    core_softmax(&a->t, (int32_t)key0, num);
     absorbed_values(a, rows, num);
-    core_attend(&a->t, (int32_t)key0, num, a->values,
-                (ptrdiff_t)(a->b->key_tile / EPC) * GEMM_PANEL);
+}
+
+static void
+absorbed_keys(absorbed *a, uint32_t key0, uint32_t key1)
+{
+    const attn_tensor *cache = a->step->args->kv_cache;
+    const uint32_t tile = a->b->key_tile;
+    const char *rows[2][128];
+    core_rows(a->b, cache, a->seg->req, key0, key1 - key0 < tile ? key1 - key0 : tile, rows[0]);
+    for (uint32_t k = key0, x = 0; k < key1; k += tile, x ^= 1) {
+        const uint32_t num = key1 - k < tile ? key1 - k : tile;
+        const uint32_t left = key1 - k - num, then = left < tile ? left : tile;
+        if (then)
+            core_rows(a->b, cache, a->seg->req, k + num, then, rows[x ^ 1]);
+        for (uint32_t i = then; i < num; i++)
+            rows[x ^ 1][i] = rows[x][i];
+        absorbed_tile(a, k, num, rows[x], then ? (const char **)rows[x ^ 1] : NULL);
+    }
 }
 
 static void
@@ -166,10 +192,10 @@ attend_task(const mla_step *step, uint32_t task, char *scratch)
     uint32_t key1 = key0 + a.seg->split_len < len ? key0 + a.seg->split_len : len;
     if ((int32_t)key1 > a.t.most_limit)
         key1 = (uint32_t)a.t.most_limit;
-    if (key0 < key1)
+    if (key0 < key1) {
         absorbed_panel(&a);
-    for (uint32_t k = key0; k < key1; k += a.b->key_tile)
-        absorbed_tile(&a, k, key1 - k < a.b->key_tile ? key1 - k : a.b->key_tile);
+        absorbed_keys(&a, key0, key1);
+    }
     const size_t rows = (size_t)a.seg->num * a.b->heads;
     float *stats = a.b->partial_stats + 2 * (a.seg->first_row + a.split * rows + a.row0);
     for (size_t i = 0; i < a.t.rows; i++) {

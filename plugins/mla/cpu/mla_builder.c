@@ -74,7 +74,7 @@ size_scratch(attn_builder *b)
     s->out = align64(4 * most(piece * b->dv, MLA_BLOCK_TOKENS * (size_t)b->c));
     s->stats = align64(4 * 2 * piece);
     s->keys = align64(4 * most(MLA_CHUNK * narrow / e, b->key_tile * wide / e));
-    s->values = align64(4 * most(MLA_CHUNK * (size_t)b->dv / e, b->key_tile * (size_t)b->c / e));
+    s->values = align64(4 * most(MLA_CHUNK * (size_t)b->dv / e, b->key_tile * (size_t)64 / e));
     s->scores = align64(4 * (size_t)b->key_tile * MLA_ROWS);
     s->probs = s->scores;
     s->block = align64(4 * MLA_EXPAND_ROWS * most(b->dn, most(b->dv, b->c)));

@@ -51,10 +51,77 @@ core_reset(core_tile *t)
     }
 }
 
-/* Scores of num keys whose rows start at a, a_row cells apart. */
-static void
-core_scores(const core_tile *t, const uint32_t *a, ptrdiff_t a_row, size_t first, size_t num)
+#if VL == 16
+/* Sixteen rows: four cells of a key are broadcast at once to four groups of
+ * lanes, so that a load feeds four multiply-adds. Lane 4 h + x of vector g of
+ * a step holds cell x of row 4 h + g; sums over x come last. */
+GEMM_INLINE void
+core_quad_keys(const int KEYS, const core_tile *t, const uint32_t *a, ptrdiff_t a_row, float *out,
+               const char *soon)
 {
+    vf acc[6][4];
+    const uint32_t *q = t->panel;
+#pragma GCC unroll 6
+    for (int i = 0; i < KEYS; i++) {
+#pragma GCC unroll 4
+        for (int g = 0; g < 4; g++)
+            acc[i][g] = vf_set(0.0f);
+    }
+    for (size_t k = 0; k < t->k; k += 4, q += 64) {
+        const vu q0 = vu_load(q), q1 = vu_load(q + 16), q2 = vu_load(q + 32), q3 = vu_load(q + 48);
+#pragma GCC unroll 6
+        for (int i = 0; i < KEYS; i++) {
+            const vu key = (vu)_mm512_broadcast_i32x4(
+                _mm_loadu_si128((const __m128i *)(const void *)(a + i * a_row + k)));
+            acc[i][0] = cell_dot(acc[i][0], key, q0);
+            acc[i][1] = cell_dot(acc[i][1], key, q1);
+            acc[i][2] = cell_dot(acc[i][2], key, q2);
+            acc[i][3] = cell_dot(acc[i][3], key, q3);
+        }
+        __builtin_prefetch(soon, 0, 2);
+        __builtin_prefetch(soon + KEYS * 8, 0, 2);
+        soon += KEYS * 16;
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < KEYS; i++) {
+        const __m512 s0 = _mm512_unpacklo_ps((__m512)acc[i][0], (__m512)acc[i][1]);
+        const __m512 s1 = _mm512_unpackhi_ps((__m512)acc[i][0], (__m512)acc[i][1]);
+        const __m512 s2 = _mm512_unpacklo_ps((__m512)acc[i][2], (__m512)acc[i][3]);
+        const __m512 s3 = _mm512_unpackhi_ps((__m512)acc[i][2], (__m512)acc[i][3]);
+        const __m512 lo = _mm512_add_ps(s0, s1), hi = _mm512_add_ps(s2, s3);
+        const __m512 x0 = _mm512_shuffle_ps(lo, hi, 0x44), x1 = _mm512_shuffle_ps(lo, hi, 0xee);
+        vf_store(out + i * 16, (vf)_mm512_add_ps(x0, x1));
+    }
+}
+
+static void
+core_quad(const core_tile *t, const uint32_t *a, ptrdiff_t a_row, float *out, size_t num,
+          const char *soon)
+{
+    size_t i = 0;
+    if (!soon)
+        soon = (const char *)a;
+    for (; i + 6 <= num; i += 6)
+        core_quad_keys(6, t, a + (ptrdiff_t)i * a_row, a_row, out + i * 16, soon + i * t->k * 4);
+    for (; i + 2 <= num; i += 2)
+        core_quad_keys(2, t, a + (ptrdiff_t)i * a_row, a_row, out + i * 16, soon + i * t->k * 4);
+    for (; i < num; i++)
+        core_quad_keys(1, t, a + (ptrdiff_t)i * a_row, a_row, out + i * 16, soon + i * t->k * 4);
+}
+#endif
+
+/* Scores of num keys whose rows start at a, a_row cells apart. soon: NULL, or
+ * as many rows that will be needed next. */
+static void
+core_scores(const core_tile *t, const uint32_t *a, ptrdiff_t a_row, size_t first, size_t num,
+            const char *soon)
+{
+#if VL == 16
+    if (t->width == 16) {
+        core_quad(t, a, a_row, t->scores + first * 16, num, soon);
+        return;
+    }
+#endif
     const gemm_args g = {.a = a,
                          .a_row = a_row,
                          .a_k = 1,
@@ -63,7 +130,9 @@ core_scores(const core_tile *t, const uint32_t *a, ptrdiff_t a_row, size_t first
                          .c_row = (ptrdiff_t)t->width,
                          .m = num,
                          .n = t->width,
-                         .k = t->k};
+                         .k = t->k,
+                         .prefetch = soon,
+                         .prefetch_bytes = sizeof(uint32_t)};
     gemm_cells(&g);
 }
 
@@ -133,34 +202,48 @@ core_softmax_lanes(core_tile *t, size_t j, size_t num)
     vf_store(t->sum + j, sum0 + sum1);
 }
 
-/* After core_scores: keys key0.. of the tile, num of them, whose values stand
- * as B in v (panels v_panel cells apart). */
+/* After core_scores: probabilities of keys key0.., num of them. */
 static void
-core_attend(core_tile *t, int32_t key0, size_t num, const uint32_t *v, ptrdiff_t v_panel)
+core_softmax(core_tile *t, int32_t key0, size_t num)
 {
     if (key0 + (int32_t)num > t->least_limit)
         core_mask(t, key0, num);
     for (size_t j = 0; j < t->width; j += VL)
         core_softmax_lanes(t, j, num);
+}
+
+/* After core_softmax: columns n0.., n of them, whose values stand as B in v
+ * (panels v_panel cells apart). */
+static void
+core_values(const core_tile *t, size_t num, const uint32_t *v, ptrdiff_t v_panel, size_t n0,
+            size_t n)
+{
     const gemm_args g = {.a = t->probs,
                          .a_row = 1,
                          .a_k = (ptrdiff_t)t->width,
                          .b = v,
                          .b_panel = v_panel,
-                         .c = t->out,
+                         .c = t->out + n0,
                          .c_row = t->out_row,
                          .row_scale = t->fresh ? NULL : t->alpha,
                          .m = t->rows,
-                         .n = t->vcols,
+                         .n = n,
                          .k = (num + EPC - 1) / EPC};
     gemm_cells(&g);
-    t->fresh = 0;
 }
 
 /* Row i of the panel from a row of cells. */
 static void
 core_panel_row(uint32_t *panel, size_t width, size_t i, const uint32_t *cells, size_t k)
 {
+#if VL == 16
+    if (width == 16) {
+        uint32_t *at = panel + i % 4 * 16 + i / 4 * 4;
+        for (size_t x = 0; x < k; x += 4, at += 64)
+            memcpy(at, cells + x, 4 * sizeof *at);
+        return;
+    }
+#endif
     for (size_t x = 0; x < k; x++)
         panel[x * width + i] = cells[x];
 }

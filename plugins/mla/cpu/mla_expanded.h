@@ -159,9 +159,10 @@ expanded_chunk(const expanded *e, uint32_t key0, uint32_t key1)
         expanded_tile(e, r, &t);
         for (uint32_t k = key0; k < key1 && (int32_t)k < t.most_limit; k += tile) {
             const uint32_t num = key1 - k < tile ? key1 - k : tile;
-            core_scores(&t, e->keys + (size_t)(k - key0) * e->k, (ptrdiff_t)e->k, 0, num);
-            core_attend(&t, (int32_t)k, num, e->values + (size_t)(k - key0) / EPC * e->b->dv,
-                        v_panel);
+            core_scores(&t, e->keys + (size_t)(k - key0) * e->k, (ptrdiff_t)e->k, 0, num, NULL);
+            core_softmax(&t, (int32_t)k, num);
+            core_values(&t, num, e->values + (size_t)(k - key0) / EPC * e->b->dv, v_panel, 0,
+                        e->b->dv);
         }
     }
 }
