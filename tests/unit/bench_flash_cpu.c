@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 static double
@@ -77,7 +78,7 @@ read_rate(uint32_t part, uint32_t parts)
     ALL for (int j = 0; j < 8; j++) s[j] = _mm512_setzero_si512();
     const double start = now();
     for (size_t i = 0; i < n; i += 512) {
-        _mm_prefetch(p + i + 4096, _MM_HINT_T0);
+        _mm_prefetch(p + i + 1024, _MM_HINT_T0);
         ALL for (int j = 0; j < 8; j++) s[j] =
             _mm512_add_epi64(s[j], _mm512_loadu_si512(p + i + j * 64));
     }
@@ -147,6 +148,15 @@ static const row rows[] = {
     {"decode 16k d256", 0, 32, 8, 256, 1, 16384, 0},
     {"decode 16k d128", 2, 32, 8, 128, 1, 16384, 0},
     {"decode 16k d128", 3, 32, 8, 128, 1, 16384, 0},
+    {"cached d128", 1, 4, 1, 128, 1, 512, 0},
+    {"cached d64", 1, 4, 1, 64, 1, 512, 0},
+    {"cached d256", 1, 4, 1, 256, 1, 256, 0},
+    {"cached d128 mha", 1, 1, 1, 128, 1, 512, 0},
+    {"cached d128", 0, 4, 1, 128, 1, 256, 0},
+    {"cached d64", 0, 4, 1, 64, 1, 512, 0},
+    {"cached d256", 0, 4, 1, 256, 1, 128, 0},
+    {"cached d128", 2, 4, 1, 128, 1, 512, 0},
+    {"cached d128", 3, 4, 1, 128, 1, 512, 0},
 };
 
 static const char *const type_names[] = {"f32", "bf16", "f16", "e4m3"};
@@ -175,7 +185,11 @@ bench(driver *d, const row *r, uint32_t threads, const double *roofs)
     flash_data *data = flash_data_create(&c);
     double seconds = 0;
     const int compute = r->query > 1;
-    if (driver_run(d, &c, data, compute ? 3 : 12, &seconds))
+    if (driver_run(d, &c, data,
+                   compute          ? 3
+                   : r->keys < 1024 ? 300
+                                    : 12,
+                   &seconds))
         exit(1);
     const double pairs =
         compute ? (double)r->query * (r->query + 1) / 2 : r->keys;
@@ -206,7 +220,8 @@ main(int argc, char **argv)
     driver *d = driver_open(options, n);
     if (!d)
         return 1;
-    memory = aligned_alloc(4096, READ_BYTES);
+    memory = aligned_alloc((size_t)2 << 20, READ_BYTES);
+    madvise(memory, READ_BYTES, MADV_HUGEPAGE);
     memset(memory, 1, READ_BYTES);
     const double roofs[3] = {roof_of(0, threads), roof_of(1, threads),
                              roof_of(2, threads)};

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <time.h>
 
 struct driver {
@@ -215,6 +216,18 @@ fill_request(const flash_case *c, flash_data *data, uint32_t r)
     data->ranges[r][1][1] = c->req_seed[r] % 3 ? 2 * third : -1;
 }
 
+/* NaN in each of the types (all bits set), on large pages where there are any:
+ * as an engine keeps its cache. */
+static void *
+cache_memory(uint64_t bytes)
+{
+    const size_t large = (size_t)2 << 20;
+    const size_t size = (bytes + large - 1) / large * large;
+    void *p = aligned_alloc(large, size);
+    madvise(p, size, MADV_HUGEPAGE);
+    return memset(p, 0xff, size);
+}
+
 flash_data *
 flash_data_create(const flash_case *c)
 {
@@ -236,10 +249,9 @@ flash_data_create(const flash_case *c)
     place_pages(c, data);
     const uint64_t kn = (uint64_t)data->kstride[0] * data->blocks;
     const uint64_t vn = (uint64_t)data->vstride[0] * data->blocks;
-    /* all bits set is NaN in each of the types */
     const unsigned size = cpu_type_size(type_of(c->kv_type));
-    data->k = memset(malloc(kn * size), 0xff, kn * size);
-    data->v = memset(malloc(vn * size), 0xff, vn * size);
+    data->k = cache_memory(kn * size);
+    data->v = cache_memory(vn * size);
     data->q = malloc((uint64_t)data->tokens * c->heads * c->dim * 4 + 4);
     data->out = malloc((uint64_t)data->tokens * c->heads * c->dim_v * 4 + 4);
     data->lse = malloc((uint64_t)data->tokens * c->heads * 4 + 4);

@@ -4,8 +4,8 @@
  * Nothing is packed: a key row is read where it lies and meets up to four query rows. A group is
  * VF_LANES scores, rows x keys: lane = row * keys_of(rows) + key. The running maximum and sum
  * are kept per lane in the same order, so that the softmax never leaves it; the sum of a row's
- * lanes is taken once, at the end. While scores are made the values of the tile are fetched, and
- * while values are summed the keys of the next. */
+ * lanes is taken once, at the end. Beside each read stands a request for the same
+ * place of the next tile: a whole tile of work ahead of its use. */
 #ifndef FLASH_CPU_KERNEL_DECODE_H
 #define FLASH_CPU_KERNEL_DECODE_H
 
@@ -20,20 +20,48 @@ typedef struct decode_chunk {
     int32_t all_lo, all_hi;     /* keys that every row sees */
 } decode_chunk;
 
+/* Asks for the line at this byte of a row. The second-level cache is near enough, and the first
+ * has too few miss buffers to hold these and the loads. */
 CPU_INLINE void
-fetch_row(const void *row, uint32_t bytes)
+fetch_line(const void *row, size_t byte)
 {
-    for (uint32_t i = 0; i < bytes; i += 64)
-        __builtin_prefetch((const char *)row + i, 0, 2);
+    __builtin_prefetch((const char *)row + byte, 0, 2);
 }
 
-/* One group of scores: rows x keys rows[0..]. */
+/* One row: each key row is read to its end before the next, as the cache lies. */
+CPU_INLINE vf
+decode_scores_single(const cpu_type t, const flash_shape *shape, const float *q,
+                     const void *const *keys, const void *const *fetch)
+{
+    const size_t line = (size_t)WORD_SIZE * cpu_type_size(t);
+    const uint32_t words = shape->words;
+    vf acc[VF_LANES];
+    CPU_UNROLL
+    for (int k = 0; k < VF_LANES; k++) {
+        vf sum = vf_zero();
+        uint32_t w = 0;
+        for (; w + VF_LANES <= words; w += VF_LANES) {
+            sum = word_dot(vf_load(q + w), words_load(t, keys[k], w, VF_LANES), sum);
+            if (fetch)
+                fetch_line(fetch[k], w * line);
+        }
+        if (w < words)
+            sum = word_dot(vf_load(q + w), words_load(t, keys[k], w, words - w), sum);
+        acc[k] = sum;
+    }
+    return vf_reduce(acc);
+}
+
+/* One group of scores: rows x keys rows[0..]. fetch: rows to ask for beside them, or NULL. */
 CPU_INLINE vf
 decode_scores(const cpu_type t, const int rows, const flash_shape *shape, const float *q,
-              const void *const *keys)
+              const void *const *keys, const void *const *fetch)
 {
+    const size_t line = (size_t)WORD_SIZE * cpu_type_size(t);
     const int count = VF_LANES / rows;
     const uint32_t words = shape->words, pitch = shape->pitch;
+    if (rows == 1)
+        return decode_scores_single(t, shape, q, keys, fetch);
     vf acc[VF_LANES];
     CPU_UNROLL
     for (int i = 0; i < VF_LANES; i++)
@@ -47,6 +75,8 @@ decode_scores(const cpu_type t, const int rows, const flash_shape *shape, const 
         CPU_UNROLL
         for (int k = 0; k < count; k++) {
             const vf y = words_load(t, keys[k], w, VF_LANES);
+            if (fetch)
+                fetch_line(fetch[k], w * line);
             CPU_UNROLL
             for (int r = 0; r < rows; r++)
                 acc[r * count + k] = word_dot(x[r], y, acc[r * count + k]);
@@ -88,16 +118,13 @@ decode_transform(const work *w, const decode_chunk *c, const int rows, int32_t k
 
 /* Scores of the tile into s; returns their maximum per row. */
 CPU_INLINE vf
-decode_keys(const cpu_type t, const int rows, const work *w, const decode_chunk *c, int fetch)
+decode_keys(const cpu_type t, const int rows, const work *w, const decode_chunk *c,
+            const void *const *next)
 {
     const int count = VF_LANES / rows;
-    const uint32_t bytes = w->shape->dim_v * cpu_type_size(t);
     vf max = vf_set1(-INFINITY);
     for (int k = 0, g = 0; k < w->tile_keys; k += count, g++) {
-        if (fetch)
-            for (int i = 0; i < count; i++)
-                fetch_row(w->value_rows[k + i], bytes);
-        vf x = decode_scores(t, rows, w->shape, c->q, w->key_rows + k);
+        vf x = decode_scores(t, rows, w->shape, c->q, w->key_rows + k, next ? next + k : NULL);
         if (w->special || w->tile_lo + k < c->all_lo || w->tile_lo + k + count > c->all_hi)
             x = decode_transform(w, c, rows, w->tile_lo + k, x);
         max = vf_max(x, max);
@@ -132,10 +159,11 @@ decode_weights(const int rows, const work *w, decode_chunk *c, vf max)
 /* o = o * scale + weights . values, vecs vectors from column col on. next: keys to fetch. */
 CPU_INLINE void
 decode_panel(const cpu_type t, const int rows, const int vecs, const work *w, const decode_chunk *c,
-             uint32_t col, const void *const *next, uint32_t bytes)
+             uint32_t col, const void *const *next)
 {
     const int count = VF_LANES / rows;
     const uint32_t cols = w->shape->cols, left = w->shape->dim_v - col;
+    const size_t size = cpu_type_size(t);
     vf acc[4][GEMM_VECS];
     CPU_UNROLL
     for (int r = 0; r < rows; r++) {
@@ -149,8 +177,9 @@ decode_panel(const cpu_type t, const int rows, const int vecs, const work *w, co
         const float *p = w->p + (k / count * VF_LANES + k % count) / WORD_SIZE;
         values_load(t, vecs, w->value_rows + k, col, left, b);
         if (next)
-            for (int i = 0; i < WORD_SIZE; i++)
-                fetch_row(next[k + i], bytes);
+            for (size_t at = 0; at < (size_t)vecs * VF_LANES * size; at += 64)
+                for (int i = 0; i < WORD_SIZE; i++)
+                    fetch_line(next[k + i], col * size + at);
         CPU_UNROLL
         for (int r = 0; r < rows; r++) {
             const vf x = vf_bcast(p + r * count / WORD_SIZE);
@@ -171,39 +200,36 @@ CPU_INLINE void
 decode_values(const cpu_type t, const int rows, const work *w, const decode_chunk *c,
               const void *const *next)
 {
-    const uint32_t bytes = w->shape->dim * cpu_type_size(t);
     for (uint32_t col = 0; col < w->shape->cols; col += GEMM_COLS) {
         const uint32_t vecs = (w->shape->cols - col) / VF_LANES;
         if (vecs >= GEMM_VECS)
-            decode_panel(t, rows, GEMM_VECS, w, c, col, next, bytes);
+            decode_panel(t, rows, GEMM_VECS, w, c, col, next);
         else if (vecs == 1)
-            decode_panel(t, rows, 1, w, c, col, next, bytes);
+            decode_panel(t, rows, 1, w, c, col, next);
         else if (vecs == 2)
-            decode_panel(t, rows, GEMM_VECS < 2 ? GEMM_VECS : 2, w, c, col, next, bytes);
+            decode_panel(t, rows, GEMM_VECS < 2 ? GEMM_VECS : 2, w, c, col, next);
         else
-            decode_panel(t, rows, GEMM_VECS < 3 ? GEMM_VECS : 3, w, c, col, next, bytes);
-        next = NULL;
+            decode_panel(t, rows, GEMM_VECS < 3 ? GEMM_VECS : 3, w, c, col, next);
     }
 }
 
 CPU_INLINE void
-decode_tile(const cpu_type t, const int rows, const work *w, decode_chunk *c, int fetch,
-            const void *const *next)
+decode_tile(const cpu_type t, const int rows, const work *w, decode_chunk *c, const work *next)
 {
-    const vf max = decode_keys(t, rows, w, c, fetch);
+    const vf max = decode_keys(t, rows, w, c, next ? next->key_rows : NULL);
     decode_weights(rows, w, c, max);
-    decode_values(t, rows, w, c, next);
+    decode_values(t, rows, w, c, next ? next->value_rows : NULL);
 }
 
 static void
-decode_tile_any(const work *w, decode_chunk *c, int fetch, const void *const *next)
+decode_tile_any(const work *w, decode_chunk *c, const work *next)
 {
     if (c->rows == 1)
-        FOR_TYPE(w->shape->kv_type, decode_tile(T, 1, w, c, fetch, next))
+        FOR_TYPE(w->shape->kv_type, decode_tile(T, 1, w, c, next))
     else if (c->rows == 2 && VF_LANES / 2 >= WORD_SIZE)
-        FOR_TYPE(w->shape->kv_type, decode_tile(T, 2, w, c, fetch, next))
+        FOR_TYPE(w->shape->kv_type, decode_tile(T, 2, w, c, next))
     else
-        FOR_TYPE(w->shape->kv_type, decode_tile(T, 4, w, c, fetch, next))
+        FOR_TYPE(w->shape->kv_type, decode_tile(T, 4, w, c, next))
 }
 
 /* Lanes of a chunk: row * count + key, each row's values repeated. */
@@ -278,8 +304,7 @@ kernel_decode(work *w)
         if (left > 0)
             tile_rows(&next, lo + DECODE_TILE, left < DECODE_TILE ? left : DECODE_TILE);
         for (uint32_t i = 0; i < num; i++)
-            decode_tile_any(w, &chunks[i], i == 0,
-                            i == 0 && left >= w->tile_keys ? next.key_rows : NULL);
+            decode_tile_any(w, &chunks[i], i == 0 && left >= w->tile_keys ? &next : NULL);
         *w = next;
     }
     for (uint32_t i = 0; i < num; i++)
