@@ -128,6 +128,11 @@ START_TEST(programs_and_chunks_cover_each_token_once)
                 ck_assert_int_eq(offset[made], (int32_t)k);
             }
         ck_assert_uint_eq(made, count);
+        if (count)
+            ck_assert_error(attn_conv1d_programs(b, first, block, request,
+                                                 offset, count - 1, &count,
+                                                 &err),
+                            err, ATTN_E_WORKSPACE, "conv1d programs");
         ck_assert_good(attn_mamba2_chunks(b, first, block, ATTN_CHUNK_LOGICAL,
                                           starts, request, last, 1023, &count,
                                           &err),

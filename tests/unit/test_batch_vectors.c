@@ -92,6 +92,20 @@ END_TEST
 START_TEST(stated_examples_pass)
 {
     static const char *const lines[] = {
+        "{\"op\":\"local_attention_virtual_batches\",\"input\":{"
+        "\"query_start_loc\":[0,4,14,19],\"seq_lens\":[6,17,9],"
+        "\"attn_chunk_size\":4,\"block_size\":2,\"block_table\":["
+        "[0,1,2,null,null,null,null,null,null,null],"
+        "[10,11,12,13,14,15,16,17,18,null],"
+        "[20,21,22,23,24,null,null,null,null,null]]},\"expect\":{"
+        "\"query_start_loc\":[0,2,4,5,9,13,14,18,19],\"seq_lens\":"
+        "[4,2,4,4,4,1,4,1],\"num_reqs\":8,\"max_query_len\":4,"
+        "\"block_table\":[[0,1],[2,null],[12,13],[14,15],[16,17],[18,null],"
+        "[22,23],[24,null]]}}",
+        "{\"op\":\"split_decodes_prefills_and_extends\",\"input\":{"
+        "\"query_start_loc\":[0,5,6,12],\"seq_lens\":[20,1,6]},"
+        "\"expect\":{\"num_decodes\":0,\"num_extends\":2,"
+        "\"num_prefills\":1,\"num_extend_tokens\":6}}",
         "{\"op\":\"mla_context_chunks\",\"input\":{\"query_start_loc\":"
         "[0,1,2,3],\"num_computed_tokens\":[768,512,512],\"workspace_size\":"
         "1024,\"align\":16},\"expect\":{\"chunks\":[{\"rows\":1024,"
