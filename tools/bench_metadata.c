@@ -28,7 +28,8 @@ static const out_column columns[] = {
 };
 
 static const char *const default_specs[] = {
-    "8q1s1k", "256q1s1k", "2q2k_32q1s4k", "64q1ks8k", "256q1536", "975q7s1k",
+    "8q1s1k",       "64q1s1k",  "256q1s1k", "1024q1s1k",
+    "2q2k_32q1s4k", "64q1ks8k", "256q1536", "975q7s1k",
 };
 
 /* What this project has promised itself, on one core, block size 16. */

@@ -72,34 +72,47 @@ store_bf16(float value)
     return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
-static inline float
-load(const attn_tensor *t, const char *row, int64_t i)
+#define COLUMNS 64
+
+/* sum[c] += weight * row[c], in the row's own type. */
+static void
+accumulate(attn_dtype dtype, const char *row, int64_t count, float weight,
+           float *sum)
 {
-    uint16_t half;
-    float value;
+    uint16_t half[COLUMNS];
+    float single[COLUMNS];
 
-    if (t->dtype.bits == 32) {
-        memcpy(&value, row + 4 * i, sizeof value);
-        return value;
-    }
-    memcpy(&half, row + 2 * i, sizeof half);
-    return t->dtype.code == ATTN_CODE_BFLOAT
-               ? float_of_bits((uint32_t)half << 16)
-               : load_f16(half);
-}
-
-static inline void
-store(const attn_tensor *t, char *row, int64_t i, float value)
-{
-    uint16_t half;
-
-    if (t->dtype.bits == 32) {
-        memcpy(row + 4 * i, &value, sizeof value);
+    if (dtype.bits == 32) {
+        memcpy(single, row, (size_t)count * sizeof *single);
+        for (int64_t c = 0; c < count; c++)
+            sum[c] += weight * single[c];
         return;
     }
-    half = t->dtype.code == ATTN_CODE_BFLOAT ? store_bf16(value)
-                                             : store_f16(value);
-    memcpy(row + 2 * i, &half, sizeof half);
+    memcpy(half, row, (size_t)count * sizeof *half);
+    if (dtype.code == ATTN_CODE_BFLOAT)
+        for (int64_t c = 0; c < count; c++)
+            sum[c] += weight * float_of_bits((uint32_t)half[c] << 16);
+    else
+        for (int64_t c = 0; c < count; c++)
+            sum[c] += weight * load_f16(half[c]);
+}
+
+static void
+store(attn_dtype dtype, const float *sum, int64_t count, char *row)
+{
+    uint16_t half[COLUMNS];
+
+    if (dtype.bits == 32) {
+        memcpy(row, sum, (size_t)count * sizeof *sum);
+        return;
+    }
+    if (dtype.code == ATTN_CODE_BFLOAT)
+        for (int64_t c = 0; c < count; c++)
+            half[c] = store_bf16(sum[c]);
+    else
+        for (int64_t c = 0; c < count; c++)
+            half[c] = store_f16(sum[c]);
+    memcpy(row, half, (size_t)count * sizeof *half);
 }
 
 static char *
@@ -199,22 +212,25 @@ weigh(const attn_partial *parts, uint32_t n, int64_t token, int64_t head,
     return sum > 0 ? most + logf(sum) : -INFINITY;
 }
 
+/* In pieces that lie on the stack; out may be one of the parts. */
 static void
 merge_row(const attn_partial *parts, uint32_t n, const float *weight,
           attn_tensor *out, int64_t token, int64_t head)
 {
-    const char *rows[MAX_PARTS];
     char *to = row_at(out, token, head);
+    int64_t width = out->dtype.bits / 8;
 
-    for (uint32_t i = 0; i < n; i++)
-        rows[i] = row_at(parts[i].out, token, head);
-    for (int64_t c = 0; c < out->shape[2]; c++) {
-        float sum = 0;
+    for (int64_t c = 0; c < out->shape[2]; c += COLUMNS) {
+        int64_t left = out->shape[2] - c;
+        int64_t count = left < COLUMNS ? left : COLUMNS;
+        float sum[COLUMNS] = {0};
 
         for (uint32_t i = 0; i < n; i++)
             if (weight[i] > 0)
-                sum += weight[i] * load(out, rows[i], c);
-        store(out, to, c, sum);
+                accumulate(out->dtype,
+                           row_at(parts[i].out, token, head) + c * width, count,
+                           weight[i], sum);
+        store(out->dtype, sum, count, to + c * width);
     }
 }
 
