@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <attn/base.h>
+#include <attn/upload.h>
 #include <stdio.h>
 
 #include "alloc_fail.h"
@@ -458,6 +459,97 @@ START_TEST(device_backends_get_their_memory)
 }
 END_TEST
 
+static attn_upload *
+open_upload(void)
+{
+    const attn_limits limits = {.struct_size = sizeof limits,
+                                .max_reqs = 4,
+                                .max_tokens = MAX_TOKENS,
+                                .max_blocks_per_req = 6};
+    const attn_upload_params params = {
+        .struct_size = sizeof params,
+        .max_ranges = 2,
+        .entry = attn_group_backend(w.group, ATTN_PHASE_ANY),
+        .limits = &limits};
+    attn_upload *u;
+    ck_assert_good(attn_upload_create(&params, &u, &err), err);
+    return u;
+}
+
+static int32_t
+i32_of(const attn_tensor *t, int64_t row, int64_t col)
+{
+    return ((const int32_t *)t->data)[row * t->strides[0] + col];
+}
+
+START_TEST(metadata_goes_to_the_device)
+{
+    fake.on_device = 1;
+    open_world(two, NULL);
+    attn_upload *u = open_upload();
+    const attn_stream s = {.handle = 1, .device = {ATTN_DEVICE_EXT, 0}};
+    const attn_batch *b;
+    const attn_kv_group *kv;
+    const void *first_address = NULL;
+    static const int32_t ranges[4][2][2] = {{{0, 1}, {-1, -1}},
+                                            {{-1, -1}, {-1, -1}},
+                                            {{1, 2}, {3, 3}},
+                                            {{-1, -1}, {-1, -1}}};
+    attn_ext_prefix_ranges ext = {
+        .head = {.struct_size = sizeof ext, .id = ATTN_EXT_PREFIX_RANGES},
+        .max_ranges = 2,
+        .ranges = ranges[0][0]};
+    for (int i = 0; i < 5; i++) {
+        make_step(4 - (uint32_t)(i % 2), mixed);
+        w.batch.ext = i == 4 ? &ext.head : NULL;
+        ck_assert_good(attn_batch_upload(u, &w.batch, &w.kv, &s, &b, &kv, &err),
+                       err);
+        for (uint32_t r = 0; r < b->num_reqs; r++) {
+            ck_assert_int_eq(i32_of(b->query_start_loc_device, r + 1, 0),
+                             w.starts[r + 1]);
+            ck_assert_int_eq(i32_of(b->seq_lens_device, r, 0), w.lens[r]);
+            ck_assert_int_eq(i32_of(kv->block_table_device, r, 0),
+                             w.table[r][0]);
+        }
+        ck_assert_int_eq(kv->block_table_device->strides[0], 6);
+        ck_assert_int_eq(kv->block_table_device->shape[1], 4);
+        ck_assert_mem_eq(kv->slot_mapping_device->data, w.slots,
+                         w.batch.num_tokens * sizeof *w.slots);
+        ck_assert_ptr_null(b->causal_device);
+        if (i == 0)
+            first_address = kv->block_table_device->data;
+        ck_assert_ptr_eq(kv->block_table_device->data, first_address);
+        ck_assert_good(attn_group_build(w.group, b, kv, &s, &err), err);
+    }
+    const attn_ext_prefix_ranges *p =
+        (const attn_ext_prefix_ranges *)attn_ext_find(b->ext,
+                                                      ATTN_EXT_PREFIX_RANGES);
+    ck_assert_mem_eq(p->ranges_device->data, ranges, sizeof ranges);
+    ext.max_ranges = 3;
+    ck_assert_error(attn_batch_upload(u, &w.batch, &w.kv, &s, &b, &kv, &err),
+                    err, ATTN_E_ARG, "max_ranges 3: the upload's limit is 2");
+    attn_upload_destroy(u);
+    close_world();
+    ck_assert_uint_eq(fake.live_device_bytes, 0);
+}
+END_TEST
+
+START_TEST(metadata_stays_on_the_cpu)
+{
+    open_world("", NULL);
+    attn_upload *u = open_upload();
+    const attn_batch *b;
+    const attn_kv_group *kv;
+    make_step(4, mixed);
+    ck_assert_good(attn_batch_upload(u, &w.batch, &w.kv, NULL, &b, &kv, &err),
+                   err);
+    ck_assert_ptr_eq(b, &w.batch);
+    ck_assert_ptr_eq(kv, &w.kv);
+    attn_upload_destroy(u);
+    close_world();
+}
+END_TEST
+
 static attn_status
 set_up(attn_registry *registry)
 {
@@ -499,4 +591,5 @@ UNIT_MAIN("session", 20, one_backend, two_backends_share_a_step,
           two_backends_need_decodes_first, nothing_is_allocated_after_set_up,
           tensors_are_checked, steps_are_checked, set_up_is_checked,
           plugin_failures_are_told, caches_are_described,
-          device_backends_get_their_memory, memory_shortage_is_an_error)
+          device_backends_get_their_memory, metadata_goes_to_the_device,
+          metadata_stays_on_the_cpu, memory_shortage_is_an_error)

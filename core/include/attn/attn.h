@@ -21,5 +21,6 @@
 #include <attn/session.h>
 #include <attn/spec_decode.h>
 #include <attn/transform.h>
+#include <attn/upload.h>
 
 #endif /* ATTN_ATTN_H */
