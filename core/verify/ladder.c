@@ -31,7 +31,7 @@ const attn_rung_row attn_rungs[] = {
      attn_rung_numerics,
      120,
      3.5f},
-    {{"memory", "stays inside its buffers, allocates nothing per step", 120, 0},
+    {{"memory", "stays inside its buffers, allocates nothing per step", 60, 0},
      attn_rung_memory,
      20,
      0.6f},

@@ -115,7 +115,10 @@ on_crash(int sig, siginfo_t *info, void *context)
     (void)context;
 #endif
     crashing = NULL;
-    if (sig == SIGSEGV || sig == SIGBUS)
+    if (sig == SIGSEGV && info->si_code == SI_KERNEL)
+        snprintf(what, sizeof what,
+                 "a wild address, such as a poisoned block id gives");
+    else if (sig == SIGSEGV || sig == SIGBUS)
         attn_guard_explain(info->si_addr, writing, what, sizeof what);
     else
         snprintf(what, sizeof what, "%s", strsignal(sig));

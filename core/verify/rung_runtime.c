@@ -105,8 +105,10 @@ empty_batch(attn_climb *c, const attn_ladder_case *k, attn_error *err)
 uint32_t
 attn_rung_memory(attn_climb *c, char *reason, size_t size)
 {
-    /* In a debugger's process nothing is patched. */
-    const int hooked = c->fd >= 0 && attn_hooks_install(c->entry->backend->op);
+    /* In a debugger's process nothing is patched; a device's runtime inside
+     * the plugin, or an emulation, may allocate. */
+    const int hooked = c->fd >= 0 && c->entry->device_type == ATTN_DEVICE_CPU &&
+                       attn_hooks_install(c->entry->backend->op);
     for (uint32_t i = 0; i < FEW_CASES && attn_climb_now() < c->end; i++) {
         attn_ladder_case k;
         attn_error err = ATTN_ERROR_INIT;
