@@ -23,6 +23,14 @@
 
 #include "flash/cpu/kernel_softmax.h"
 
+#ifndef KEY_ALIGN
+#define KEY_ALIGN VF_LANES /* keys: tiles and row groups come in multiples of it */
+#endif
+#ifndef KERNEL_ENTER
+#define KERNEL_ENTER (void)0
+#define KERNEL_LEAVE (void)0
+#endif
+
 /* One block at work. */
 typedef struct work {
     const flash_job *job;
@@ -135,7 +143,7 @@ tile_rows(work *w, int32_t lo, int32_t n)
             w->value_rows[i] = v + offset * job->v.stride[1];
         }
     }
-    for (; i % VF_LANES; i++)
+    for (; i % KEY_ALIGN; i++)
         w->key_rows[i] = w->value_rows[i] = w->zero;
     w->tile_lo = lo;
     w->tile_keys = n;
@@ -146,7 +154,7 @@ tile_load(work *w, int32_t lo, int32_t n)
 {
     const flash_shape *shape = w->shape;
     tile_rows(w, lo, n);
-    const uint32_t keys = ((uint32_t)n + VF_LANES - 1) / VF_LANES * VF_LANES;
+    const uint32_t keys = ((uint32_t)n + KEY_ALIGN - 1) / KEY_ALIGN * KEY_ALIGN;
     pack_keys(shape, w->key_rows, keys, w->staging, w->k);
     values_of_rows(shape, w->value_rows, keys, w->staging, w->v);
 }
@@ -204,7 +212,7 @@ group_scores(work *w, uint32_t row, int rows, row_range group)
         const int left = group.last - v;
         const int vecs = left < GEMM_VECS - in ? left : GEMM_VECS - in;
         gemm_scores(rows, vecs, w->q + (size_t)row * shape->pitch, shape->pitch,
-                    w->k + (size_t)panel * shape->words * GEMM_COLS + in * VF_LANES, shape->words,
+                    w->k + (size_t)panel * shape->pitch * GEMM_COLS + in * VF_LANES, shape->words,
                     w->s + v * VF_LANES, shape->key_tile);
         v += vecs;
     }
@@ -241,6 +249,9 @@ group_pass(work *w, uint32_t row, int rows)
     }
     if (group.first >= group.last)
         return;
+    const int align = KEY_ALIGN / VF_LANES;
+    group.first = group.first / align * align;
+    group.last = (group.last + align - 1) / align * align;
     group_scores(w, row, rows, group);
     for (int i = 0; i < rows; i++)
         scale[i] =
@@ -313,11 +324,13 @@ kernel_run(const flash_job *job, const flash_block *block, uint32_t kv_head, cha
         work_finish(&w);
         return;
     }
+    KERNEL_ENTER;
     for (int32_t lo = block->lo; lo < block->hi; lo += step) {
         tile_load(&w, lo, block->hi - lo < step ? block->hi - lo : step);
         for (uint32_t r = 0; r < w.rows; r += GEMM_ROWS)
             group_pass(&w, r, w.rows - r < GEMM_ROWS ? (int)(w.rows - r) : GEMM_ROWS);
     }
+    KERNEL_LEAVE;
     work_finish(&w);
 }
 

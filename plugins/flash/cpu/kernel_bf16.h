@@ -27,7 +27,13 @@ weight_store(float *p, int v, vf e)
 
 static void words_of_row(cpu_type t, const void *src, float *dst, uint32_t n);
 
+#ifdef KERNEL_AMX
+#include "flash/cpu/kernel_gemm_amx.h"
+#define KERNEL_ENTER amx_enter()
+#define KERNEL_LEAVE _tile_release()
+#else
 #include "flash/cpu/kernel_gemm.h"
+#endif
 #include "flash/cpu/kernel_pack.h"
 
 /* Codes in the low bytes of 16-bit lanes to bf16: exponents are rebased by one addition; the few

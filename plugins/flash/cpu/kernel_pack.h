@@ -2,7 +2,8 @@
 /* kernel_pack.h - part of kernel.h: rows of the cache into words and panels.
  *
  * A panel is [steps][GEMM_COLS] words: of keys, a step is one word of head_dim and a column one
- * key; of values, a step is one key (or a pair of keys) and a column one element of head_dim_v. */
+ * key, with steps of zeros up to a whole vector of words; of values, a step is one key (or a pair
+ * of keys) and a column one element of head_dim_v. */
 #ifndef FLASH_CPU_KERNEL_PACK_H
 #define FLASH_CPU_KERNEL_PACK_H
 
@@ -47,14 +48,9 @@ pack_square(const void *const *rows, uint32_t word, const uint32_t count, float 
         r[i] = count == VF_LANES ? vf_load((const char *)rows[i] + at)
                                  : vf_load_n((const char *)rows[i] + at, count);
     vf_transpose(r);
-    if (count == VF_LANES) {
-        CPU_UNROLL
-        for (int i = 0; i < VF_LANES; i++)
-            vf_store(panel + (size_t)(word + (uint32_t)i) * GEMM_COLS, r[i]);
-        return;
-    }
-    for (uint32_t i = 0; i < count; i++)
-        vf_store(panel + (size_t)(word + i) * GEMM_COLS, r[i]);
+    CPU_UNROLL
+    for (int i = 0; i < VF_LANES; i++)
+        vf_store(panel + (size_t)(word + (uint32_t)i) * GEMM_COLS, r[i]);
 }
 
 /* VF_LANES rows of words into one column strip of a panel. */
@@ -76,7 +72,7 @@ pack_keys(const flash_shape *shape, const void *const *rows, uint32_t keys, floa
     const void *converted[VF_LANES];
     const size_t pitch = FLASH_MAX_DIM;
     for (uint32_t j = 0; j < keys; j += VF_LANES) {
-        float *panel = panels + (size_t)(j / GEMM_COLS) * shape->words * GEMM_COLS + j % GEMM_COLS;
+        float *panel = panels + (size_t)(j / GEMM_COLS) * shape->pitch * GEMM_COLS + j % GEMM_COLS;
         const void *const *strip = rows + j;
         if (shape->kv_type != WORD_TYPE) {
             for (uint32_t i = 0; i < VF_LANES; i++) {

@@ -6,6 +6,8 @@ flash_kernel_pick(cpu_isa isa, cpu_type q, cpu_type kv)
 {
 #if defined(__x86_64__)
     const int halves = q == CPU_BF16 && kv != CPU_F32 && kv != CPU_F16;
+    if (isa >= CPU_ISA_AMX && halves)
+        return &flash_bf16_amx;
     if (isa >= CPU_ISA_AVX512BF16 && halves)
         return &flash_bf16_avx512;
     if (isa >= CPU_ISA_AVX512)
@@ -51,12 +53,13 @@ take(size_t *at, size_t bytes)
 void
 flash_scratch_plan(flash_scratch *layout, const flash_shape *shape, const flash_kernel *kernel)
 {
-    /* a decode block works on rows in fours */
-    const size_t rows = shape->rows + 3, tile = shape->key_tile, f = sizeof(float);
+    /* a decode block works on rows in fours, others on whole row tiles */
+    const size_t rows = shape->rows + kernel->row_tile + 3, tile = shape->key_tile,
+                 f = sizeof(float);
     const size_t value_cols = round_up(shape->dim_v, kernel->col_tile);
     size_t at = 0;
     layout->q = take(&at, rows * shape->pitch * f);
-    layout->k = take(&at, tile * shape->words * f);
+    layout->k = take(&at, tile * shape->pitch * f);
     layout->v = take(&at, tile / kernel->word_size * value_cols * f);
     layout->s = take(&at, kernel->row_tile * tile * f);
     layout->p = take(&at, kernel->row_tile * (tile / kernel->word_size) * f);
