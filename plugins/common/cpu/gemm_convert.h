@@ -85,6 +85,13 @@ convert_put(void *p, gemm_type t, size_t i, vf x)
         _mm256_storeu_si256((__m256i *)(void *)((uint16_t *)p + i), h);
         return;
     }
+#if CELL_BF16
+    if (t == GT_BF16) {
+        _mm256_storeu_si256((__m256i *)(void *)((uint16_t *)p + i),
+                            (__m256i)_mm512_cvtneps_pbh((__m512)x));
+        return;
+    }
+#endif
     if (t == GT_BF16) {
         const vu u = (vu)x;
         const vu r = (u + vu_set(0x7fff) + (u >> 16 & vu_set(1))) >> 16;

@@ -147,70 +147,100 @@ vf_exp2(vf x)
 #endif
 }
 
-/* e^x to about one ulp, 0 far below -87. x must not exceed 88. */
+/* e^x to about half an ulp; 0 and infinity where they are due. */
 GEMM_INLINE vf
 vf_exp(vf x)
 {
-    x = vf_max(vf_set(-120.0f), x);
 #if VL == 16
+    x = vf_max(vf_set(-120.0f), x);
+    x = (vf)_mm512_min_ps((__m512)vf_set(130.0f), (__m512)x);
     const vf n = (vf)_mm512_roundscale_ps((__m512)(x * vf_set(1.44269504f)), 0);
 #else
+    x = vf_max(vf_set(-120.0f), x);
+    x = vf_select((vi)(x > vf_set(130.0f)), vf_set(130.0f), x);
     const vf t = vf_fma(x, vf_set(1.44269504f), vf_set(12582912.0f));
     const vf n = t - vf_set(12582912.0f);
 #endif
-    vf r = vf_fma(n, vf_set(-0.693145752f), x);
-    r = vf_fma(n, vf_set(-1.42860677e-06f), r);
-    vf p = vf_fma(vf_set(0.00139012875f), r, vf_set(0.00836314634f));
-    p = vf_fma(p, r, vf_set(0.0416668534f));
-    p = vf_fma(p, r, vf_set(0.166665773f));
-    p = vf_fma(p, r, vf_set(0.499999996f));
-    p = vf_fma(p * r, r, r) + vf_set(1.0f);
+    const vf r1 = vf_fma(n, vf_set(-0.693145752f), x); /* exact */
+    const vf r2 = n * vf_set(-1.42860677e-06f), r = r1 + r2;
+    vf p = vf_fma(vf_set(0.000198575433f), r, vf_set(0.00139334659f));
+    p = vf_fma(p, r, vf_set(0.00833336102f));
+    p = vf_fma(p, r, vf_set(0.0416664676f));
+    p = vf_fma(p, r, vf_set(0.166666665f));
+    p = vf_fma(p, r, vf_set(0.500000001f));
+    /* 1 + r in two parts: one rounding at the end. */
+    const vf top = vf_set(1.0f) + r1, rest = (r1 - (top - vf_set(1.0f))) + r2;
+    p = top + vf_fma(p * r, r, rest);
 #if VL == 16
     return (vf)_mm512_scalef_ps((__m512)p, (__m512)n);
 #else
-    const vf y = (vf)((vi)p + ((vi)t << 23));
-    return vf_select((vi)(n > vf_set(-126.0f)), y, vf_set(0.0f));
+    /* 2^n in two factors, so that the ends of the range round as they must. */
+    const vi e = (vi)t - vi_set(0x4b400000), half = e >> 1;
+    const vi one = vi_set(127);
+    return p * (vf)((half + one) << 23) * (vf)((e - half + one) << 23);
 #endif
 }
 
-/* ln x for normal positive x, relative error of a few ulp. */
+/* ln(1 + u) for 0 <= u <= 1, to about one ulp. */
 GEMM_INLINE vf
-vf_log(vf x)
+vf_log1p(vf u)
 {
-    const vi bits = (vi)x - vi_set(0x3f3504f3);
-    const vi e = bits >> 23;
-    const vf t = (vf)((bits & vi_set(0x7fffff)) + vi_set(0x3f3504f3)) - vf_set(1.0f);
-    vf p = vf_fma(vf_set(-0.0762112114f), t, vf_set(0.129046638f));
-    p = vf_fma(p, t, vf_set(-0.132434607f));
-    p = vf_fma(p, t, vf_set(0.141818344f));
-    p = vf_fma(p, t, vf_set(-0.166090128f));
-    p = vf_fma(p, t, vf_set(0.200019685f));
-    p = vf_fma(p, t, vf_set(-0.250015866f));
-    p = vf_fma(p, t, vf_set(0.33333326f));
-    p = vf_fma(p, t, vf_set(-0.499999883f));
-    const vf ef = __builtin_convertvector(e, vf);
-    const vf lo = vf_fma(p, t * t, ef * vf_set(9.05800061e-06f));
-    return vf_fma(ef, vf_set(0.693138123f), t + lo);
+    vf q = vf_fma(vf_set(0.00283597276f), u, vf_set(-0.0173406976f));
+    q = vf_fma(q, u, vf_set(0.0496074974f));
+    q = vf_fma(q, u, vf_set(-0.0916999633f));
+    q = vf_fma(q, u, vf_set(0.130517359f));
+    q = vf_fma(q, u, vf_set(-0.163716587f));
+    q = vf_fma(q, u, vf_set(0.199580081f));
+    q = vf_fma(q, u, vf_set(-0.249968909f));
+    q = vf_fma(q, u, vf_set(0.333332425f));
+    q = vf_fma(q, u, vf_set(-0.499999996f));
+    return vf_fma(q * u, u, u);
 }
 
-/* ln(1 + e^x), exact to a few ulp over the whole range. */
+/* ln(1 + e^x), to about one ulp over the whole range. */
 GEMM_INLINE vf
 vf_softplus(vf x)
 {
     const vf big = vf_max(x, vf_set(0.0f));
-    const vf u = vf_exp(x - (big + big)); /* e^-|x| */
-    const vf w = u + vf_set(1.0f);
-    return big + (vf_log(w) + (u - (w - vf_set(1.0f))) / w);
+    return big + vf_log1p(vf_exp(x - (big + big))); /* e^-|x| */
 }
 
 /* x / (1 + e^-x) */
 GEMM_INLINE vf
 vf_silu(vf x)
 {
-    const vf m = vf_max(x, vf_set(-87.0f));
-    const vf e = vf_exp(vf_set(0.0f) - m);
-    const vf y = x / (vf_set(1.0f) + e);
-    return y;
+    const vf one = vf_set(1.0f), minus = vf_set(0.0f) - x;
+    const vi negative = (vi)(x < vf_set(0.0f));
+    const vf e = vf_exp(vf_select(negative, x, minus)); /* e^-|x| */
+    const vf num = vf_select(negative, x * e, x);
+    const vf d = one + e, d_rest = e - (d - one);
+#if VL == 16
+    vf r = (vf)_mm512_rcp14_ps((__m512)d);
+    r = vf_fma(r, one - d * r, r);
+#else
+    const vf r = one / d;
+#endif
+    const vf y = num * r;
+    return vf_fma(r, (num - y * d) - y * d_rest, y);
+}
+
+/* The same two for results that are rounded to 16 bits at once. */
+GEMM_INLINE vf
+vf_exp_short(vf x)
+{
+    return vf_exp2(vf_max(vf_set(-126.0f), x * vf_set(1.44269504f)));
+}
+
+GEMM_INLINE vf
+vf_silu_short(vf x)
+{
+    const vf d = vf_set(1.0f) + vf_exp_short(vf_set(0.0f) - vf_max(x, vf_set(-87.0f)));
+#if VL == 16
+    const vf r = (vf)_mm512_rcp14_ps((__m512)d);
+    return x * vf_fma(r, vf_set(1.0f) - d * r, r);
+#else
+    return x / d;
+#endif
 }
 
 #endif /* ATTN_CPU_GEMM_VEC_H */

@@ -51,6 +51,14 @@ conv_window_load(const mamba_step *s, int32_t slot, const conv_part *part, float
     }
 }
 
+#if CELL_BF16
+#define mamba_exp vf_exp_short
+#define mamba_silu vf_silu_short
+#else
+#define mamba_exp vf_exp
+#define mamba_silu vf_silu
+#endif
+
 typedef struct conv_job {
     const char *src; /* first token, first channel */
     int64_t src_row; /* bytes */
@@ -81,7 +89,7 @@ conv_lanes(const conv_job *j, size_t c, const int width, const gemm_type type)
         for (int k = 0; k < width; k++)
             y = vf_fma(weight[k], tap[k], y);
         if (j->silu)
-            y = vf_silu(y);
+            y = mamba_silu(y);
         vf_store(j->out + t * j->stride + c, y);
         for (int k = 0; k + 1 < width; k++)
             tap[k] = tap[k + 1];

@@ -131,7 +131,7 @@ scan2_store(const scan2 *k, uint32_t h, uint32_t t0, uint32_t len)
         for (uint32_t p = 0; p < b->p; p += VL) {
             vf v = vf_fma(d, vf_load(x + p), vf_load(y + p));
             if (gate)
-                v *= vf_silu(convert_get(gate, b->x_type, p));
+                v *= mamba_silu(convert_get(gate, b->x_type, p));
             convert_put(dst, b->out_type, p, v);
         }
     }
@@ -318,7 +318,7 @@ scan2_matrix(scan2 *k, uint32_t h, uint32_t len)
         const uint32_t end = up16(i + 1);
         for (uint32_t j = 0; j < end; j += VL) {
             const vf by = (ci - vf_load(cum + j)) + (ri - vf_load(rest + j));
-            const vf e = vf_exp(by) * vf_load(dt + j);
+            const vf e = mamba_exp(by) * vf_load(dt + j);
             const vi seen = (vi)(vf_load(index) + vf_set((float)j) <= at);
             const vf m = vf_load(k->square + i * MAMBA_CHUNK + j) * e;
             vf_store(row + j, vf_select(seen, m, vf_set(0.0f)));
@@ -380,8 +380,8 @@ scan2_advance(scan2 *k, uint32_t h, uint32_t len)
     const float last = cum[len - 1], last_rest = rest[len - 1];
     float w[MAMBA_CHUNK];
     for (uint32_t t = 0; t < MAMBA_CHUNK; t += VL)
-        vf_store(w + t, vf_exp((vf_set(last) - vf_load(cum + t)) +
-                               (vf_set(last_rest) - vf_load(rest + t))) *
+        vf_store(w + t, mamba_exp((vf_set(last) - vf_load(cum + t)) +
+                                  (vf_set(last_rest) - vf_load(rest + t))) *
                             vf_load(dt + t));
     for (uint32_t t = 0; t < k_rows; t += EPC) {
         for (uint32_t e = 0; e < EPC; e++) {
