@@ -4,12 +4,11 @@
 #ifndef ATTN_GPU_HOPPER_EMU_H
 #define ATTN_GPU_HOPPER_EMU_H
 
+#include "common/gpu/tensor_map.h"
 #include "common/gpu/tile_emu.h"
 
 namespace gpu
 {
-
-typedef emu::TensorMap TensorMap;
 
 inline void
 mbar_init(uint32_t a, int count, Where w = EMU_HERE)
@@ -39,7 +38,9 @@ template <int D>
 void
 tma_load(uint32_t to, const TensorMap *map, uint32_t bar, const int (&c)[D], Where w = EMU_HERE)
 {
-    emu::bulk_load(to, *map, bar, c, w);
+    emu::TensorMap m;
+    __builtin_memcpy(&m, map, sizeof m);
+    emu::bulk_load(to, m, bar, c, w);
 }
 inline void
 tma_prefetch(const TensorMap *)

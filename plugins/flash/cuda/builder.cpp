@@ -39,25 +39,52 @@ kernel_layer_of(const attn_flash_layer &l)
             l.softcap};
 }
 
+/* What hopper.h asks for, as far as the layer decides it. */
+static const HopperInstance *
+choose_hopper(const attn_builder *b)
+{
+    const Layer &l = b->kernel_layer;
+    if (!b->device.hopper || options.general_only || l.kv_kind != gpu::kKv16)
+        return nullptr;
+    const HopperInstance *i = hopper_find(b->instance->bf16, l.d, l.dv);
+    if (!i || l.d % 8 || l.dv % 8 || i->rows % l.group || l.block_size % 8)
+        return nullptr;
+    return i->keys % l.block_size == 0 || l.block_size % i->keys == 0 ? i : nullptr;
+}
+
+static attn_status
+prepare_kernels(attn_builder *b, int *decode, int *prefill, attn_error *err)
+{
+    int hopper_blocks = 1;
+    attn_status status = b->instance->decode.prepare(decode, err);
+    if (!status)
+        status = b->instance->prefill.prepare(prefill, err);
+    b->hopper = choose_hopper(b);
+    if (!status && b->hopper)
+        status = b->hopper->prepare(&hopper_blocks, err);
+    b->hopper_grid = b->device.multiprocessors * std::max(1, hopper_blocks);
+    return status;
+}
+
 /* Grids and capacities; see plan.h for why so many slots are enough. */
 static attn_status
 size_lists(attn_builder *b, attn_error *err)
 {
     const Instance &i = *b->instance;
-    int decode_blocks = 1, prefill_blocks = 1;
-    attn_status status = i.decode.prepare(&decode_blocks, err);
-    if (!status)
-        status = i.prefill.prepare(&prefill_blocks, err);
+    int decode = 1, prefill = 1;
+    const attn_status status = prepare_kernels(b, &decode, &prefill, err);
     if (status)
         return status;
     const int sms = b->device.multiprocessors;
     b->decode.rows = i.decode.rows;
-    b->prefill.rows = i.prefill.rows;
-    b->decode.grid = sms * std::max(1, decode_blocks);
-    b->prefill.grid = sms * std::max(1, prefill_blocks);
+    b->decode.keys = i.decode.keys;
+    b->decode.grid = sms * std::max(1, decode);
+    b->prefill.rows = b->hopper ? b->hopper->rows : i.prefill.rows;
+    b->prefill.keys = b->hopper ? b->hopper->keys : i.prefill.keys;
+    b->prefill.grid = b->hopper ? b->hopper_grid : sms * std::max(1, prefill);
     b->decode.max_slots = options.split_kv ? 6 * b->decode.grid : 0;
     b->prefill.max_slots = options.split_kv ? 2 * b->prefill.grid : 0;
-    const uint64_t heads = b->layer.num_kv_heads, rows = uint64_t(i.prefill.rows);
+    const uint64_t heads = b->layer.num_kv_heads, rows = uint64_t(b->prefill.rows);
     const uint64_t packed = uint64_t{b->limits.max_tokens} * uint64_t(b->kernel_layer.group);
     const uint64_t tiles = packed / rows + b->limits.max_reqs;
     b->decode_items = uint32_t(b->limits.max_reqs * heads + uint64_t(b->decode.max_slots));

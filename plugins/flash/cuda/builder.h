@@ -22,6 +22,8 @@ struct attn_builder {
     attn_flash_layer layer;
     attn_limits limits;
     const flash::Instance *instance;
+    const flash::HopperInstance *hopper; /* NULL: not for this layer or device */
+    int hopper_grid;
     flash::Layer kernel_layer;
     flash::List decode, prefill; /* pointers set by bind */
     uint32_t decode_items, prefill_items;
@@ -38,6 +40,7 @@ namespace flash
 
 struct Options {
     bool split_kv = true;
+    bool general_only = false;
 };
 extern Options options;
 

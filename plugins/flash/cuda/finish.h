@@ -87,10 +87,10 @@ partial_stat(const List &list, int slot, int row)
 /* The merge, by all threads of the block that came last: a thread takes two columns of a row. */
 template <class T, int DV, int Threads>
 GPU_FN void
-merge_splits(const Forward &p, const Request &r, const Item &item)
+merge_splits(const Forward &p, const Request &r, const Item &item, int t)
 {
     const int rows = min_(p.list.rows, r.q * p.layer.group - item.row);
-    for (int i = gpu::tid(); i < rows * (DV / 2); i += Threads) {
+    for (int i = t; i < rows * (DV / 2); i += Threads) {
         const int row = i / (DV / 2), col = i % (DV / 2) * 2;
         Stat all = {FLASH_NONE, 0.0f};
         for (int s = 0; s < item.splits; s++)
@@ -110,23 +110,58 @@ merge_splits(const Forward &p, const Request &r, const Item &item)
     }
 }
 
-/* Called by the whole block once its partial rows are written. word: a shared word of its own. */
+/* Count pairs of columns col, col + 8, ... of a tile's row: to the output, or to the split's slot.
+ * o holds a pair every Pitch values, from First. */
+template <class T, int DV, int Count, int Pitch, int First, int N>
+GPU_FN void
+write_columns(const Forward &p, const Request &r, const Item &item, int local, Stat stat,
+              const float (&o)[N], int col)
+{
+    const int row = item.row + local;
+    if (row >= r.q * p.layer.group)
+        return;
+    if (item.splits > 1) {
+        const int slot = item.slot + item.split;
+        float *to = partial_row<DV>(p.list, slot, local) + col;
+        GPU_UNROLL
+        for (int c = 0; c < Count; c++) {
+            gpu::gstore(to + 8 * c, o[c * Pitch + First]);
+            gpu::gstore(to + 8 * c + 1, o[c * Pitch + First + 1]);
+        }
+        if (col == 0) {
+            gpu::gstore(partial_stat(p.list, slot, local), stat.max);
+            gpu::gstore(partial_stat(p.list, slot, local) + 1, stat.sum);
+        }
+        return;
+    }
+    const Place at = place_of(p, r, item.head, row);
+    const float scale = finish_row(p, at, stat, item.head, col == 0);
+    GPU_UNROLL
+    for (int c = 0; c < Count; c++)
+        store2<T>(p, at, col + 8 * c, o[c * Pitch + First] * scale,
+                  o[c * Pitch + First + 1] * scale);
+}
+
+/* Called by Threads threads, of which this is number t, once their partial rows are written; they
+ * meet at barrier `id`. word: a shared word of its own. */
 template <class T, int DV, int Threads>
 GPU_FN void
-arrive_and_merge(const Forward &p, const Request &r, const Item &item, uint32_t word)
+arrive_and_merge(const Forward &p, const Request &r, const Item &item, uint32_t word, int id, int t)
 {
     gpu::publish();
-    gpu::barrier();
-    if (gpu::tid() == 0) {
+    gpu::barrier(id, Threads);
+    if (t == 0) {
         const bool last = gpu::atomic_add(p.list.arrived + item.slot, 1) == item.splits - 1;
         if (last)
             gpu::gstore<int32_t>(p.list.arrived + item.slot, 0);
         gpu::sts<int32_t>(word, last);
     }
-    gpu::barrier();
-    if (gpu::lds<int32_t>(word)) {
+    gpu::barrier(id, Threads);
+    const int last = gpu::lds<int32_t>(word);
+    gpu::barrier(id, Threads);
+    if (last) {
         gpu::observe();
-        merge_splits<T, DV, Threads>(p, r, item);
+        merge_splits<T, DV, Threads>(p, r, item, t);
     }
 }
 

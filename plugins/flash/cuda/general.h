@@ -10,6 +10,7 @@
 
 #include "flash/cuda/finish.h"
 #include "flash/cuda/load.h"
+#include "flash/cuda/score.h"
 
 namespace flash
 {
@@ -40,13 +41,12 @@ template <class T, int DQ, int DV, bool Decode> struct General {
     static constexpr uint32_t kSharedBytes = Decode && kMergeEnd > kEnd ? kMergeEnd : kEnd;
 
     struct Work {
+        int sub; /* first row within the item's tile */
         Request request;
         Item item;
         Keys k, v;
         Row rows[2];
-        float scale;            /* of scores, log2 units unless `special` */
-        float cap, cap_scale;   /* softcap: cap_scale = 2 log2e / softcap, cap in log2 units */
-        bool special;           /* softcap, alibi, or a scale that is not positive */
+        Score score;
         int open_from, open_to; /* keys that every row sees */
     };
 
@@ -122,22 +122,14 @@ template <class T, int DQ, int DV, bool Decode> struct General {
         }
     }
 
-    /* Scores to log2 units, with cap, slope and mask. */
     static GPU_FN void shape(float (&s)[kBlocks][4], const Work &w, int key)
     {
         GPU_UNROLL
         for (int b = 0; b < kBlocks; b++)
             GPU_UNROLL
-        for (int i = 0; i < 4; i++) {
-            const Row &row = w.rows[i / 2];
-            const int j = key + b * 8 + gpu::lane() % 4 * 2 + i % 2;
-            float x = s[b][i] * w.scale;
-            if (w.cap > 0.0f) /* tanh(y) = 1 - 2 / (1 + e^2y) */
-                x = w.cap - 2.0f * w.cap * gpu::rcpf_(1.0f + gpu::exp2f_(x * w.cap_scale));
-            const int away = row.position - j;
-            x -= row.slope * float(away < 0 ? -away : away);
-            s[b][i] = row.sees(j) ? x : FLASH_NONE;
-        }
+        for (int i = 0; i < 4; i++)
+            s[b][i] =
+                w.score.shape(s[b][i], w.rows[i / 2], key + b * 8 + gpu::lane() % 4 * 2 + i % 2);
     }
 
     /* s becomes exp2(scale s - max); o and sum are rescaled. */
@@ -200,8 +192,8 @@ template <class T, int DQ, int DV, bool Decode> struct General {
         float s[kBlocks][4];
         scores(s, st, k);
         const bool open = first >= w.open_from && first + kMine - 1 <= w.open_to;
-        if (open && !w.special) {
-            soften(s, st, w.scale);
+        if (open && !w.score.special) {
+            soften(s, st, w.score.scale);
         } else {
             shape(s, w, first);
             soften(s, st, 1.0f);
@@ -209,34 +201,20 @@ template <class T, int DQ, int DV, bool Decode> struct General {
         values(s, st, v);
     }
 
-    static GPU_FN void prepare_scale(Work &w, const Forward &p)
-    {
-        const Layer &l = p.layer;
-        float scale = l.scale;
-        if (p.k_scale)
-            scale *= gpu::gload(p.k_scale + w.item.head);
-        w.cap = l.softcap * kLog2e;
-        w.cap_scale = l.softcap > 0.0f ? 2.0f * kLog2e / l.softcap : 0.0f;
-        w.scale = l.softcap > 0.0f ? scale : scale * kLog2e;
-        w.special = l.softcap > 0.0f || p.slopes || !(scale > 0.0f);
-    }
-
-    static GPU_FN Work prepare(const Forward &p, const Batch &b, const Item &item)
+    static GPU_FN Work prepare(const Forward &p, const Batch &b, const Item &item, int sub)
     {
         Work w;
+        w.sub = sub;
         const Layer &l = p.layer;
         w.item = item;
         w.request = request_of(l, b, item.req);
         w.k = keys_of(l, b, w.request, p.k, item.head, l.d);
         w.v = keys_of(l, b, w.request, p.v, item.head, l.dv);
-        prepare_scale(w, p);
+        w.score = score_of(p, item.head);
         for (int h = 0; h < 2; h++)
             w.rows[h] = row_of(l, b, w.request, p.slopes, item.head,
-                               item.row + row_base() + gpu::lane() / 4 + 8 * h);
-        const int last = min_(item.row + kRows, w.request.q * l.group) - 1;
-        int ignored;
-        interval(l, b, w.request, w.request.position(last / l.group), w.open_from, ignored);
-        interval(l, b, w.request, w.request.position(item.row / l.group), ignored, w.open_to);
+                               item.row + sub + row_base() + gpu::lane() / 4 + 8 * h);
+        open_keys(l, b, w.request, item.row + sub, kRows, w.open_from, w.open_to);
         return w;
     }
 
@@ -258,38 +236,10 @@ template <class T, int DQ, int DV, bool Decode> struct General {
         gpu::cp_wait<0>();
     }
 
-    static GPU_FN void write_row(const Forward &p, const Work &w, int local, Stat stat,
-                                 const float *pairs, int pitch, int col0, int step, int count)
-    {
-        const int row = w.item.row + local;
-        if (row >= w.request.q * p.layer.group)
-            return;
-        if (w.item.splits > 1) {
-            const int slot = w.item.slot + w.item.split;
-            float *to = partial_row<DV>(p.list, slot, local),
-                  *ml = partial_stat(p.list, slot, local);
-            GPU_UNROLL
-            for (int c = 0; c < count; c++) {
-                gpu::gstore(to + col0 + c * step, pairs[c * pitch]);
-                gpu::gstore(to + col0 + c * step + 1, pairs[c * pitch + 1]);
-            }
-            if (col0 == 0) {
-                gpu::gstore(ml, stat.max);
-                gpu::gstore(ml + 1, stat.sum);
-            }
-            return;
-        }
-        const Place at = place_of(p, w.request, w.item.head, row);
-        const float scale = finish_row(p, at, stat, w.item.head, col0 == 0);
-        GPU_UNROLL
-        for (int c = 0; c < count; c++)
-            store2<T>(p, at, col0 + c * step, pairs[c * pitch] * scale,
-                      pairs[c * pitch + 1] * scale);
-    }
-
     /* Decode: four warps saw different keys of the same rows. */
     static GPU_FN void merge_warps(const Forward &p, const Work &w, const State &st)
     {
+        const Item &item = w.item;
         const int l = gpu::lane();
         gpu::barrier(); /* the stages are free */
         for (int h = 0; h < 2; h++) {
@@ -321,20 +271,21 @@ template <class T, int DQ, int DV, bool Decode> struct General {
                 pair[0] += weight * gpu::lds<float>(at);
                 pair[1] += weight * gpu::lds<float>(at + 4);
             }
-            write_row(p, w, row, all, pair, 2, col, 2, 1);
+            write_columns<T, DV, 1, 2, 0>(p, w.request, item, row, all, pair, col);
         }
     }
 
-    static GPU_FN void process(const Forward &p, const Batch &b, const Item &item)
+    static GPU_FN void process(const Forward &p, const Batch &b, const Item &item, int sub)
     {
-        const Work w = prepare(p, b, item);
+        const Work w = prepare(p, b, item, sub);
         State st;
         for (int h = 0; h < 2; h++)
             st.max[h] = FLASH_NONE, st.sum[h] = 0.0f;
         GPU_UNROLL
         for (int c = 0; c < kColumns; c++)
             st.o[c][0] = st.o[c][1] = st.o[c][2] = st.o[c][3] = 0.0f;
-        load_queries<T, DQ, kRows, kThreads>(kQ, p, w.request, item.head, item.row, gpu::tid());
+        load_queries<T, DQ, kRows, kThreads>(kQ, p, w.request, item.head, item.row + sub,
+                                             gpu::tid());
         gpu::barrier();
         GPU_UNROLL
         for (int step = 0; kKeepQ && step < kSteps; step++)
@@ -347,27 +298,36 @@ template <class T, int DQ, int DV, bool Decode> struct General {
         if constexpr (Decode) {
             merge_warps(p, w, st);
         } else {
-            float pairs[2][kColumns * 2];
+            float o[kColumns * 4];
             GPU_UNROLL
-            for (int h = 0; h < 2; h++) {
-                GPU_UNROLL
-                for (int c = 0; c < kColumns; c++) {
-                    pairs[h][2 * c] = st.o[c][2 * h];
-                    pairs[h][2 * c + 1] = st.o[c][2 * h + 1];
-                }
-                write_row(p, w, row_base() + gpu::lane() / 4 + 8 * h, {st.max[h], st.sum[h]},
-                          pairs[h], 2, gpu::lane() % 4 * 2, 8, kColumns);
-            }
+            for (int i = 0; i < kColumns * 4; i++)
+                o[i] = st.o[i / 4][i % 4];
+            const int local = sub + row_base() + gpu::lane() / 4, col = gpu::lane() % 4 * 2;
+            write_columns<T, DV, kColumns, 4, 0>(p, w.request, item, local, {st.max[0], st.sum[0]},
+                                                 o, col);
+            write_columns<T, DV, kColumns, 4, 2>(p, w.request, item, local + 8,
+                                                 {st.max[1], st.sum[1]}, o, col);
+        }
+    }
+
+    /* A tile of the list may be several of this kernel's. */
+    static GPU_FN void process_all(const Forward &p, const Batch &b, const Item &item)
+    {
+        for (int sub = 0; sub < p.list.rows; sub += kRows) {
+            if (sub)
+                gpu::barrier();
+            process(p, b, item, sub);
         }
         if (item.splits > 1)
-            arrive_and_merge<T, DV, kThreads>(p, w.request, item, kWord);
+            arrive_and_merge<T, DV, kThreads>(p, request_of(p.layer, b, item.req), item, kWord, 0,
+                                              gpu::tid());
     }
 
     static GPU_FN void run(const Forward &p)
     {
         const Batch b = *p.batch;
         for (int i = next_item(p.list, kWord); i >= 0; i = next_item(p.list, kWord))
-            process(p, b, item_at(p.list, i));
+            process_all(p, b, item_at(p.list, i));
         leave(p.list);
     }
 };

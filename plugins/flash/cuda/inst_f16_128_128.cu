@@ -2,3 +2,4 @@
 #include "flash/cuda/instance.h"
 
 FLASH_INSTANCE(f16, 128, 128)
+FLASH_HOPPER(f16, 128, 128, 128)

@@ -2,3 +2,4 @@
 #include "flash/cuda/instance.h"
 
 FLASH_INSTANCE(f16, 192, 128)
+FLASH_HOPPER(f16, 192, 128, 128)

@@ -2,3 +2,4 @@
 #include "flash/cuda/instance.h"
 
 FLASH_INSTANCE(f16, 64, 64)
+FLASH_HOPPER(f16, 64, 64, 128)

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* instance.h - FLASH_INSTANCE(bf16, 128, 128) compiles the kernels of one type and widths. */
+/* instance.h - FLASH_INSTANCE(bf16, 128, 128), FLASH_HOPPER(bf16, 128, 128, 128): the kernels of
+ * one type and widths; the last number is the keys of a tile. */
 #ifndef ATTN_FLASH_CUDA_INSTANCE_H
 #define ATTN_FLASH_CUDA_INSTANCE_H
 
 #include "common/gpu/launch.h"
 #include "flash/cuda/general.h"
+#include "flash/cuda/hopper.h"
 #include "flash/cuda/kernels.h"
 
 namespace flash
@@ -19,7 +21,8 @@ prepare_kernel(int *blocks, attn_error *err)
 
 template <class K>
 attn_status
-launch_kernel(const attn_stream &stream, uint32_t blocks, const Forward &p, attn_error *err)
+launch_kernel(const attn_stream &stream, uint32_t blocks, const typename K::Params &p,
+              attn_error *err)
 {
     return gpu::launch<K>(stream, blocks, K::kSharedBytes, p, err);
 }
@@ -28,7 +31,7 @@ template <class K>
 constexpr Kernel
 kernel_of()
 {
-    return {K::kRows, prepare_kernel<K>, launch_kernel<K>};
+    return {K::kRows, 64, prepare_kernel<K>, launch_kernel<K>};
 }
 
 } // namespace flash
@@ -40,6 +43,21 @@ kernel_of()
     const Instance instance_##type##_##d##_##dv = {gpu::Element<gpu::type>::is_bf16, d, dv,        \
                                                    kernel_of<General<gpu::type, d, dv, true>>(),   \
                                                    kernel_of<General<gpu::type, d, dv, false>>()}; \
+    }
+
+#define FLASH_HOPPER(type, d, dv, keys)                                       \
+    namespace flash                                                           \
+    {                                                                         \
+    typedef Hopper<gpu::type, d, dv, keys> hopper_kernel_##type##_##d##_##dv; \
+    extern const HopperInstance hopper_##type##_##d##_##dv;                   \
+    const HopperInstance hopper_##type##_##d##_##dv = {                       \
+        gpu::Element<gpu::type>::is_bf16,                                     \
+        d,                                                                    \
+        dv,                                                                   \
+        hopper_kernel_##type##_##d##_##dv::kRows,                             \
+        keys,                                                                 \
+        prepare_kernel<hopper_kernel_##type##_##d##_##dv>,                    \
+        launch_kernel<hopper_kernel_##type##_##d##_##dv>};                    \
     }
 
 #endif /* ATTN_FLASH_CUDA_INSTANCE_H */

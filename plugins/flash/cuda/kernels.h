@@ -11,7 +11,7 @@ namespace flash
 
 /* A kernel of one element type and one pair of padded widths. */
 struct Kernel {
-    int rows; /* of its tiles */
+    int rows, keys; /* of its tiles */
     /* Sets the kernel up on the current device; how many blocks fit one multiprocessor. */
     attn_status (*prepare)(int *blocks, attn_error *err);
     attn_status (*launch)(const attn_stream &stream, uint32_t blocks, const Forward &p,
@@ -24,8 +24,19 @@ struct Instance {
     Kernel decode, prefill;
 };
 
+/* A prefill kernel of sm_90a. */
+struct HopperInstance {
+    bool bf16;
+    int d, dv;
+    int rows, keys; /* of its tiles */
+    attn_status (*prepare)(int *blocks, attn_error *err);
+    attn_status (*launch)(const attn_stream &stream, uint32_t blocks, const HopperForward &p,
+                          attn_error *err);
+};
+
 /* The smallest instance that holds (d, dv), or NULL. */
 const Instance *instance_find(bool bf16, int d, int dv);
+const HopperInstance *hopper_find(bool bf16, int d, int dv);
 
 attn_status launch_plan(const attn_stream &stream, const Plan &p, attn_error *err);
 attn_status launch_update(const attn_stream &stream, uint32_t blocks, bool bf16, const Update &p,

@@ -7,13 +7,14 @@
 #ifndef ATTN_FLASH_CUDA_PARAMS_H
 #define ATTN_FLASH_CUDA_PARAMS_H
 
+#include "common/gpu/tensor_map.h"
+
 #include <cstdint>
 
 namespace flash
 {
 
 constexpr int kDecodeRows = 16; /* packed rows of a decode tile */
-constexpr int kTileKeys = 64;   /* keys ranges of items start at multiples of this */
 constexpr float kLog2e = 1.4426950408889634f;
 constexpr float kLn2 = 0.6931471805599453f;
 
@@ -53,6 +54,7 @@ struct List {
     float *partial;    /* [slot][rows][padded dv] */
     float *partial_ml; /* [slot][rows][2]: maximum (log2 units), sum */
     int32_t rows;      /* of a tile */
+    int32_t keys;      /* of a tile: ranges start at multiples of it */
     int32_t grid;      /* blocks that drain it: what a split aims at */
     int32_t max_slots;
 };
@@ -83,6 +85,12 @@ struct Forward {
     const float *k_scale, *v_scale; /* [Hkv] or NULL */
     const float *sinks, *slopes;    /* [H] or NULL */
     int32_t q_vector, out_vector;
+};
+
+/* Forward, and where bulk copies read. */
+struct HopperForward {
+    Forward forward;
+    gpu::TensorMap q, k, v;
 };
 
 struct Update {

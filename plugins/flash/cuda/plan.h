@@ -39,16 +39,17 @@ struct PlanKernel {
     }
 
     struct Tile {
-        int from, to, keys; /* keys in tiles of kTileKeys */
+        int from, to, keys; /* keys in tiles of list.keys */
     };
 
-    static GPU_FN Tile tile_of(const Layer &l, const Batch &b, const Request &r, int row, int rows)
+    static GPU_FN Tile tile_of(const Layer &l, const Batch &b, const Request &r, int row,
+                               const List &list)
     {
-        const int last = min_(row + rows, r.q * l.group) - 1;
+        const int last = min_(row + list.rows, r.q * l.group) - 1;
         int from, to;
         key_range(l, b, r, r.position(row / l.group), r.position(last / l.group), from, to);
-        from = from / kTileKeys * kTileKeys;
-        return {from, to, max_(1, (to - from + kTileKeys - 1) / kTileKeys)};
+        from = from / list.keys * list.keys;
+        return {from, to, max_(1, (to - from + list.keys - 1) / list.keys)};
     }
 
     static GPU_FN bool is_decode(const Plan &p, const Request &r)
@@ -67,7 +68,7 @@ struct PlanKernel {
             const int tiles = (r.q * p.layer.group + p.prefill.rows - 1) / p.prefill.rows;
             for (int t = gpu::tid() % 32; t < tiles; t += 32)
                 f(r, t * p.prefill.rows,
-                  tile_of(p.layer, p.batch, r, t * p.prefill.rows, p.prefill.rows));
+                  tile_of(p.layer, p.batch, r, t * p.prefill.rows, p.prefill));
         }
     }
 
@@ -76,7 +77,7 @@ struct PlanKernel {
         for (int i = gpu::tid(); i < p.batch.num_reqs; i += kThreads) {
             const Request r = request_of(p.layer, p.batch, i);
             if (r.q > 0 && is_decode(p, r))
-                f(r, tile_of(p.layer, p.batch, r, 0, kDecodeRows));
+                f(r, tile_of(p.layer, p.batch, r, 0, p.decode));
         }
     }
 
@@ -97,7 +98,7 @@ struct PlanKernel {
     static GPU_FN void emit(const List &list, int at, const Request &r, int head, int row,
                             const Tile &t, int splits, int slot)
     {
-        const int each = (t.keys + splits - 1) / splits * kTileKeys;
+        const int each = (t.keys + splits - 1) / splits * list.keys;
         for (int s = 0; s < splits; s++) {
             const int from = t.from + s * each;
             const Item item = {r.index, head, row, from, min_(t.to, from + each), s, splits, slot};
@@ -139,7 +140,7 @@ struct PlanKernel {
             gpu::shared_add(kPrefillCost, t.keys * heads);
         });
         for (int i = gpu::tid(); i < p.batch.num_reqs; i += kThreads)
-            gpu::shared_max(kLongest, gpu::gload(p.batch.seq_lens + i) / kTileKeys + 1);
+            gpu::shared_max(kLongest, gpu::gload(p.batch.seq_lens + i) / p.prefill.keys + 1);
         gpu::barrier();
     }
 

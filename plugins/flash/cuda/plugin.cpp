@@ -128,7 +128,17 @@ static const attn_option split_kv = {
     0,
     "spread the keys of one tile over several blocks when there are few tiles",
 };
-static const attn_option *const option_list[] = {&split_kv};
+static const attn_option kernel = {
+    sizeof(attn_option),
+    ATTN_OPTION_CHOICE,
+    "kernel",
+    "auto",
+    "auto|general",
+    0,
+    0,
+    "general: only the kernel that runs on every GPU, also where a faster one fits",
+};
+static const attn_option *const option_list[] = {&split_kv, &kernel};
 
 static const void *
 get_extension(const char *id)
@@ -140,9 +150,13 @@ static attn_status
 init(const attn_host *, const attn_key_value *values, uint32_t count, attn_error *err)
 {
     for (uint32_t i = 0; i < count; i++) {
-        if (strcmp(values[i].key, "split_kv") != 0)
-            return gpu::failf(err, ATTN_E_ARG, values[i].key, "no such option");
-        options.split_kv = strcmp(values[i].value, "off") != 0;
+        const char *key = values[i].key, *value = values[i].value;
+        if (strcmp(key, "split_kv") == 0)
+            options.split_kv = strcmp(value, "off") != 0;
+        else if (strcmp(key, "kernel") == 0)
+            options.general_only = strcmp(value, "general") == 0;
+        else
+            return gpu::failf(err, ATTN_E_ARG, key, "no such option");
     }
     return ATTN_OK;
 }

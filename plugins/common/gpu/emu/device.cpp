@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/gpu/device.h"
 
+#include "common/gpu/emu/matrix.h"
 #include "common/gpu/launch.h"
+#include "common/gpu/tensor_map.h"
 
 #include <chrono>
 #include <cstdio>
@@ -67,6 +69,22 @@ device_open(attn_device device, Device *out, attn_error *err)
     if (status)
         return status;
     *out = {device, "emu:" ATTN_EMU_ARCH, 2, true};
+    return ATTN_OK;
+}
+
+attn_status
+tensor_map(const TensorShape &shape, TensorMap *map, attn_error *)
+{
+    emu::TensorMap m = {};
+    static_assert(sizeof m <= sizeof *map, "fits the opaque words");
+    m.base = shape.base;
+    m.dims = shape.dims;
+    for (uint32_t d = 0; d < shape.dims; d++) {
+        m.size[d] = shape.size[d];
+        m.stride[d] = shape.stride[d];
+        m.box[d] = shape.box[d];
+    }
+    memcpy(map, &m, sizeof m);
     return ATTN_OK;
 }
 
