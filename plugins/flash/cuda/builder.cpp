@@ -39,19 +39,6 @@ kernel_layer_of(const attn_flash_layer &l)
             l.softcap};
 }
 
-/* What hopper.h asks for, as far as the layer decides it. */
-static const HopperInstance *
-choose_hopper(const attn_builder *b)
-{
-    const Layer &l = b->kernel_layer;
-    if (!b->device.hopper || options.general_only || l.kv_kind != gpu::kKv16)
-        return nullptr;
-    const HopperInstance *i = hopper_find(b->instance->bf16, l.d, l.dv);
-    if (!i || l.d % 8 || l.dv % 8 || i->rows % l.group || l.block_size % 8)
-        return nullptr;
-    return i->keys % l.block_size == 0 || l.block_size % i->keys == 0 ? i : nullptr;
-}
-
 static attn_status
 prepare_kernels(attn_builder *b, int *decode, int *prefill, attn_error *err)
 {

@@ -52,6 +52,11 @@ attn_status forward(attn_builder *b, const attn_head *args, attn_error *err);
 attn_status build(attn_builder *b, const attn_batch *batch, const attn_kv_group *group,
                   const attn_stream *stream, attn_error *err);
 
+/* The kernel of hopper.h for this layer and device, or NULL; and its launch. */
+const HopperInstance *choose_hopper(const attn_builder *b);
+attn_status launch_hopper(const attn_builder *b, const attn_stream &stream, const Forward &p,
+                          attn_error *err);
+
 /* Address of a tensor's first element. */
 inline const void *
 data_of(const attn_tensor *t)

@@ -142,26 +142,38 @@ write_columns(const Forward &p, const Request &r, const Item &item, int local, S
                   o[c * Pitch + First + 1] * scale);
 }
 
-/* Called by Threads threads, of which this is number t, once their partial rows are written; they
- * meet at barrier `id`. word: a shared word of its own. */
-template <class T, int DV, int Threads>
+/* All threads of the block meet here. */
+struct WholeBlock {
+    static GPU_FN void meet()
+    {
+        gpu::barrier();
+    }
+    static GPU_FN int number()
+    {
+        return gpu::tid();
+    }
+};
+
+/* Called by the Threads threads of a Team once their partial rows are written. word: a shared word
+ * of its own. */
+template <class T, int DV, int Threads, class Team = WholeBlock>
 GPU_FN void
-arrive_and_merge(const Forward &p, const Request &r, const Item &item, uint32_t word, int id, int t)
+arrive_and_merge(const Forward &p, const Request &r, const Item &item, uint32_t word)
 {
     gpu::publish();
-    gpu::barrier(id, Threads);
-    if (t == 0) {
+    Team::meet();
+    if (Team::number() == 0) {
         const bool last = gpu::atomic_add(p.list.arrived + item.slot, 1) == item.splits - 1;
         if (last)
             gpu::gstore<int32_t>(p.list.arrived + item.slot, 0);
         gpu::sts<int32_t>(word, last);
     }
-    gpu::barrier(id, Threads);
+    Team::meet();
     const int last = gpu::lds<int32_t>(word);
-    gpu::barrier(id, Threads);
+    Team::meet();
     if (last) {
         gpu::observe();
-        merge_splits<T, DV, Threads>(p, r, item, t);
+        merge_splits<T, DV, Threads>(p, r, item, Team::number());
     }
 }
 

@@ -319,8 +319,7 @@ template <class T, int DQ, int DV, bool Decode> struct General {
             process(p, b, item, sub);
         }
         if (item.splits > 1)
-            arrive_and_merge<T, DV, kThreads>(p, request_of(p.layer, b, item.req), item, kWord, 0,
-                                              gpu::tid());
+            arrive_and_merge<T, DV, kThreads>(p, request_of(p.layer, b, item.req), item, kWord);
     }
 
     static GPU_FN void run(const Forward &p)

@@ -208,6 +208,17 @@ template <class T, int DQ, int DV, int BN> struct Hopper {
         int open_from, open_to;
     };
 
+    struct Consumers {
+        static GPU_FN void meet()
+        {
+            gpu::barrier(kConsumers, 256);
+        }
+        static GPU_FN int number()
+        {
+            return gpu::tid() - 128;
+        }
+    };
+
     static GPU_FN int warp_row() /* first row of this warp within the tile */
     {
         return (gpu::tid() / 32 - 4) * 16;
@@ -386,7 +397,7 @@ template <class T, int DQ, int DV, int BN> struct Hopper {
         write_columns<T, DV, DV / 8, 4, 2>(p, r, item, local + 8, {st.max[1], st.sum[1]}, st.o,
                                            col);
         if (item.splits > 1)
-            arrive_and_merge<T, DV, 256>(p, r, item, kWord, kConsumers, gpu::tid() - 128);
+            arrive_and_merge<T, DV, 256, Consumers>(p, r, item, kWord);
     }
 
     static GPU_FN void consume_all(const Params &p, const Batch &b)

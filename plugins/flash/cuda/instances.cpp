@@ -8,44 +8,23 @@ namespace flash
 #define FLASH_WIDTHS(X, type) \
     X(type, 64, 64)           \
     X(type, 96, 96) X(type, 128, 128) X(type, 192, 128) X(type, 192, 192) X(type, 256, 256)
-#define FLASH_HOPPER_WIDTHS(X, type) \
-    X(type, 64, 64) X(type, 128, 128) X(type, 192, 128) X(type, 256, 256)
 
 #define FLASH_DECLARE(type, d, dv) extern const Instance instance_##type##_##d##_##dv;
 #define FLASH_ADDRESS(type, d, dv) &instance_##type##_##d##_##dv,
-#define HOPPER_DECLARE(type, d, dv) extern const HopperInstance hopper_##type##_##d##_##dv;
-#define HOPPER_ADDRESS(type, d, dv) &hopper_##type##_##d##_##dv,
 
 FLASH_WIDTHS(FLASH_DECLARE, bf16)
 FLASH_WIDTHS(FLASH_DECLARE, f16)
-FLASH_HOPPER_WIDTHS(HOPPER_DECLARE, bf16)
-FLASH_HOPPER_WIDTHS(HOPPER_DECLARE, f16)
 
 static const Instance *const instances[] = {FLASH_WIDTHS(FLASH_ADDRESS, bf16)
                                                 FLASH_WIDTHS(FLASH_ADDRESS, f16)};
-static const HopperInstance *const hoppers[] = {FLASH_HOPPER_WIDTHS(HOPPER_ADDRESS, bf16)
-                                                    FLASH_HOPPER_WIDTHS(HOPPER_ADDRESS, f16)};
-
-template <class I, size_t N>
-static const I *
-find(const I *const (&list)[N], bool bf16, int d, int dv)
-{
-    for (const I *i : list)
-        if (i->bf16 == bf16 && i->d >= d && i->dv >= dv)
-            return i;
-    return nullptr;
-}
 
 const Instance *
 instance_find(bool bf16, int d, int dv)
 {
-    return find(instances, bf16, d, dv);
-}
-
-const HopperInstance *
-hopper_find(bool bf16, int d, int dv)
-{
-    return find(hoppers, bf16, d, dv);
+    for (const Instance *i : instances)
+        if (i->bf16 == bf16 && i->d >= d && i->dv >= dv)
+            return i;
+    return nullptr;
 }
 
 } // namespace flash

@@ -36,7 +36,6 @@ struct HopperInstance {
 
 /* The smallest instance that holds (d, dv), or NULL. */
 const Instance *instance_find(bool bf16, int d, int dv);
-const HopperInstance *hopper_find(bool bf16, int d, int dv);
 
 attn_status launch_plan(const attn_stream &stream, const Plan &p, attn_error *err);
 attn_status launch_update(const attn_stream &stream, uint32_t blocks, bool bf16, const Update &p,

@@ -284,47 +284,6 @@ choose_launches(const attn_builder *b, const attn_stream &stream, bool *decode, 
     return ATTN_OK;
 }
 
-/* [blocks, block_size, heads, width] in boxes of whole pages, or of a tile's keys. */
-static attn_status
-cache_map(const attn_builder *b, const Cache &c, int width, gpu::TensorMap *map, attn_error *err)
-{
-    const Layer &l = b->kernel_layer;
-    const gpu::TensorShape shape = {
-        c.data,
-        4,
-        {uint64_t(width), uint64_t(l.num_kv_heads), uint64_t(l.block_size),
-         uint64_t(b->num_blocks)},
-        {2, uint64_t(c.head) * 2, uint64_t(c.token) * 2, uint64_t(c.block) * 2},
-        {64, 1, uint32_t(std::min(l.block_size, b->hopper->keys)), 1},
-        b->hopper->bf16};
-    return gpu::tensor_map(shape, map, err);
-}
-
-static attn_status
-query_map(const attn_builder *b, const Forward &p, gpu::TensorMap *map, attn_error *err)
-{
-    const Layer &l = b->kernel_layer;
-    const gpu::TensorShape shape = {p.q,
-                                    3,
-                                    {uint64_t(l.d), uint64_t(l.num_heads), uint64_t(b->num_tokens)},
-                                    {2, uint64_t(p.q_head) * 2, uint64_t(p.q_token) * 2},
-                                    {64, uint32_t(l.group), uint32_t(b->hopper->rows / l.group)},
-                                    b->hopper->bf16};
-    return gpu::tensor_map(shape, map, err);
-}
-
-static attn_status
-launch_hopper(const attn_builder *b, const attn_stream &stream, const Forward &p, attn_error *err)
-{
-    HopperForward h = {p, {}, {}, {}};
-    attn_status status = query_map(b, p, &h.q, err);
-    if (!status)
-        status = cache_map(b, p.k, p.layer.d, &h.k, err);
-    if (!status)
-        status = cache_map(b, p.v, p.layer.dv, &h.v, err);
-    return status ? status : b->hopper->launch(stream, uint32_t(b->hopper_grid), h, err);
-}
-
 static attn_status
 launch_prefill(const attn_builder *b, const attn_stream &stream, Forward &p, attn_error *err)
 {

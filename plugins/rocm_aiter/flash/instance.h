@@ -32,8 +32,8 @@ instance_of(bool bf16, int d, int dv)
     return {bf16,
             d,
             dv,
-            {Decode::kRows, prepare_kernel<Decode>, launch_kernel<Decode>},
-            {Prefill::kRows, prepare_kernel<Prefill>, launch_kernel<Prefill>}};
+            {Decode::kRows, 64, prepare_kernel<Decode>, launch_kernel<Decode>},
+            {Prefill::kRows, 64, prepare_kernel<Prefill>, launch_kernel<Prefill>}};
 }
 
 } // namespace flash

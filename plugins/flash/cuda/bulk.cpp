@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "flash/cuda/builder.h"
+
+#include "common/gpu/types.h"
+
+#include <algorithm>
+
+namespace flash
+{
+
+/* Smallest first: the first that holds a pair is taken. */
+#define HOPPER_WIDTHS(X, type) X(type, 64, 64) X(type, 128, 128) X(type, 192, 128) X(type, 256, 256)
+#define HOPPER_DECLARE(type, d, dv) extern const HopperInstance hopper_##type##_##d##_##dv;
+#define HOPPER_ADDRESS(type, d, dv) &hopper_##type##_##d##_##dv,
+
+HOPPER_WIDTHS(HOPPER_DECLARE, bf16)
+HOPPER_WIDTHS(HOPPER_DECLARE, f16)
+
+static const HopperInstance *const hoppers[] = {HOPPER_WIDTHS(HOPPER_ADDRESS, bf16)
+                                                    HOPPER_WIDTHS(HOPPER_ADDRESS, f16)};
+
+static const HopperInstance *
+hopper_find(bool bf16, int d, int dv)
+{
+    for (const HopperInstance *i : hoppers)
+        if (i->bf16 == bf16 && i->d >= d && i->dv >= dv)
+            return i;
+    return nullptr;
+}
+
+/* What hopper.h asks for, as far as the layer decides it. */
+const HopperInstance *
+choose_hopper(const attn_builder *b)
+{
+    const Layer &l = b->kernel_layer;
+    if (!b->device.hopper || options.general_only || l.kv_kind != gpu::kKv16)
+        return nullptr;
+    const HopperInstance *i = hopper_find(b->instance->bf16, l.d, l.dv);
+    if (!i || l.d % 8 || l.dv % 8 || i->rows % l.group || l.block_size % 8)
+        return nullptr;
+    return i->keys % l.block_size == 0 || l.block_size % i->keys == 0 ? i : nullptr;
+}
+
+/* [blocks, block_size, heads, width] in boxes of whole pages, or of a tile's keys. */
+static attn_status
+cache_map(const attn_builder *b, const Cache &c, int width, gpu::TensorMap *map, attn_error *err)
+{
+    const Layer &l = b->kernel_layer;
+    const gpu::TensorShape shape = {
+        c.data,
+        4,
+        {uint64_t(width), uint64_t(l.num_kv_heads), uint64_t(l.block_size),
+         uint64_t(b->num_blocks)},
+        {2, uint64_t(c.head) * 2, uint64_t(c.token) * 2, uint64_t(c.block) * 2},
+        {64, 1, uint32_t(std::min(l.block_size, b->hopper->keys)), 1},
+        b->hopper->bf16};
+    return gpu::tensor_map(shape, map, err);
+}
+
+static attn_status
+query_map(const attn_builder *b, const Forward &p, gpu::TensorMap *map, attn_error *err)
+{
+    const Layer &l = b->kernel_layer;
+    const gpu::TensorShape shape = {p.q,
+                                    3,
+                                    {uint64_t(l.d), uint64_t(l.num_heads), uint64_t(b->num_tokens)},
+                                    {2, uint64_t(p.q_head) * 2, uint64_t(p.q_token) * 2},
+                                    {64, uint32_t(l.group), uint32_t(b->hopper->rows / l.group)},
+                                    b->hopper->bf16};
+    return gpu::tensor_map(shape, map, err);
+}
+
+attn_status
+launch_hopper(const attn_builder *b, const attn_stream &stream, const Forward &p, attn_error *err)
+{
+    HopperForward h = {p, {}, {}, {}};
+    attn_status status = query_map(b, p, &h.q, err);
+    if (!status)
+        status = cache_map(b, p.k, p.layer.d, &h.k, err);
+    if (!status)
+        status = cache_map(b, p.v, p.layer.dv, &h.v, err);
+    return status ? status : b->hopper->launch(stream, uint32_t(b->hopper_grid), h, err);
+}
+
+} // namespace flash
