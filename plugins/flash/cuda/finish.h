@@ -84,6 +84,57 @@ partial_stat(const List &list, int slot, int row)
     return list.partial_ml + (int64_t{slot} * list.rows + row) * 2;
 }
 
+constexpr int kAtOnce = 8; /* splits whose numbers are under way together */
+
+/* Maximum over the splits of a row. */
+GPU_FN float
+largest_of(const Forward &p, const Item &item, int row)
+{
+    float all = FLASH_NONE;
+    for (int s = 0; s < item.splits; s += kAtOnce) {
+        float max[kAtOnce];
+        GPU_UNROLL
+        for (int i = 0; i < kAtOnce; i++)
+            max[i] = s + i < item.splits
+                         ? gpu::gload_shared(partial_stat(p.list, item.slot + s + i, row))
+                         : FLASH_NONE;
+        GPU_UNROLL
+        for (int i = 0; i < kAtOnce; i++)
+            all = fmaxf(all, max[i]);
+    }
+    return all;
+}
+
+/* Sum of the splits' sums and of two columns of their values, weighted. */
+template <int DV>
+GPU_FN Stat
+add_splits(const Forward &p, const Item &item, int row, int col, float max, float (&pair)[2])
+{
+    Stat all = {max, 0.0f};
+    for (int s = 0; s < item.splits && max != FLASH_NONE; s += kAtOnce) {
+        float stat[kAtOnce][2], value[kAtOnce][2];
+        GPU_UNROLL
+        for (int i = 0; i < kAtOnce; i++) {
+            const int slot = item.slot + min_(s + i, item.splits - 1);
+            const float *from = partial_row<DV>(p.list, slot, row) + col;
+            const float *ml = partial_stat(p.list, slot, row);
+            GPU_UNROLL
+            for (int e = 0; e < 2; e++) {
+                stat[i][e] = gpu::gload_shared(ml + e);
+                value[i][e] = gpu::gload_shared(from + e);
+            }
+        }
+        GPU_UNROLL
+        for (int i = 0; i < kAtOnce; i++) {
+            const float weight = s + i < item.splits ? gpu::exp2f_(stat[i][0] - max) : 0.0f;
+            all.sum += weight * stat[i][1];
+            pair[0] += weight * value[i][0];
+            pair[1] += weight * value[i][1];
+        }
+    }
+    return all;
+}
+
 /* The merge, by all threads of the block that came last: a thread takes two columns of a row. */
 template <class T, int DV, int Threads>
 GPU_FN void
@@ -92,21 +143,11 @@ merge_splits(const Forward &p, const Request &r, const Item &item, int t)
     const int rows = min_(p.list.rows, r.q * p.layer.group - item.row);
     for (int i = t; i < rows * (DV / 2); i += Threads) {
         const int row = i / (DV / 2), col = i % (DV / 2) * 2;
-        Stat all = {FLASH_NONE, 0.0f};
-        for (int s = 0; s < item.splits; s++)
-            all.max = fmaxf(all.max, gpu::gload_shared(partial_stat(p.list, item.slot + s, row)));
-        float lo = 0.0f, hi = 0.0f;
-        for (int s = 0; s < item.splits && all.max != FLASH_NONE; s++) {
-            const float *stat = partial_stat(p.list, item.slot + s, row);
-            const float weight = gpu::exp2f_(gpu::gload_shared(stat) - all.max);
-            const float *from = partial_row<DV>(p.list, item.slot + s, row) + col;
-            all.sum += weight * gpu::gload_shared(stat + 1);
-            lo += weight * gpu::gload_shared(from);
-            hi += weight * gpu::gload_shared(from + 1);
-        }
+        float pair[2] = {0.0f, 0.0f};
+        const Stat all = add_splits<DV>(p, item, row, col, largest_of(p, item, row), pair);
         const Place at = place_of(p, r, item.head, item.row + row);
         const float scale = finish_row(p, at, all, item.head, col == 0);
-        store2<T>(p, at, col, lo * scale, hi * scale);
+        store2<T>(p, at, col, pair[0] * scale, pair[1] * scale);
     }
 }
 
@@ -177,16 +218,23 @@ arrive_and_merge(const Forward &p, const Request &r, const Item &item, uint32_t 
     }
 }
 
-/* The next item of the list for this block, or -1. Both barriers are needed: the word is read by
+/* The next ticket of the list, for the whole block. Both barriers are needed: the word is read by
  * all before it is written again. */
 GPU_FN int
-next_item(const List &list, uint32_t word)
+next_ticket(const List &list, uint32_t word)
 {
     gpu::barrier();
     if (gpu::tid() == 0)
         gpu::sts<int32_t>(word, gpu::atomic_add(list.head + 1, 1));
     gpu::barrier();
-    const int i = gpu::lds<int32_t>(word);
+    return gpu::lds<int32_t>(word);
+}
+
+/* The next item, or -1. */
+GPU_FN int
+next_item(const List &list, uint32_t word)
+{
+    const int i = next_ticket(list, word);
     return i < gpu::gload(list.head) ? i : -1;
 }
 

@@ -73,23 +73,27 @@ template <class T, int DQ, int DV, bool Decode> struct General {
             gpu::barrier();
     }
 
-    static GPU_FN void load_stage(const Work &w, int key, int stage)
+    using Ids = Pages<kMine>;
+
+    static GPU_FN void look_up(Ids &ids, const Work &w, int key)
     {
-        const uint32_t k = kK + uint32_t(stage * kKeys * kStride<DQ>);
-        const uint32_t v = kV + uint32_t(stage * kKeys * kStride<DV>);
+        if (key < w.item.key_to && pages_by_16(w.k))
+            find_pages<kMine>(ids, w.k, key + (Decode ? warp() * kMine : 0));
+    }
+
+    /* Loads the tile at `key`, whose pages are known, and looks up those of the one after. */
+    static GPU_FN void load_stage(const Work &w, Ids &ids, int key, int stage)
+    {
+        constexpr int kTeam = Decode ? 32 : kThreads;
+        const int mine = Decode ? warp() * kMine : 0, t = Decode ? gpu::lane() : gpu::tid();
+        const uint32_t k = kK + uint32_t((stage * kKeys + mine) * kStride<DQ>);
+        const uint32_t v = kV + uint32_t((stage * kKeys + mine) * kStride<DV>);
         if (key < w.item.key_to) {
-            if constexpr (Decode) {
-                const int mine = warp() * kMine;
-                load_keys<T, DQ, kMine, 32>(k + uint32_t(mine * kStride<DQ>), w.k, key + mine,
-                                            gpu::lane());
-                load_keys<T, DV, kMine, 32>(v + uint32_t(mine * kStride<DV>), w.v, key + mine,
-                                            gpu::lane());
-            } else {
-                load_keys<T, DQ, kKeys, kThreads>(k, w.k, key, gpu::tid());
-                load_keys<T, DV, kKeys, kThreads>(v, w.v, key, gpu::tid());
-            }
+            load_keys<T, DQ, kMine, kTeam>(k, w.k, ids, key + mine, t);
+            load_keys<T, DV, kMine, kTeam>(v, w.v, ids, key + mine, t);
         }
         gpu::cp_commit();
+        look_up(ids, w, key + kKeys);
     }
 
     static GPU_FN void load_q(uint32_t (&a)[4], int step)
@@ -221,15 +225,17 @@ template <class T, int DQ, int DV, bool Decode> struct General {
     static GPU_FN void main_loop(const Work &w, State &st)
     {
         const int from = w.item.key_from, to = w.item.key_to;
+        Ids ids = {};
+        look_up(ids, w, from);
         GPU_UNROLL
         for (int i = 0; i < kStages - 1; i++)
-            load_stage(w, from + i * kKeys, i);
+            load_stage(w, ids, from + i * kKeys, i);
         int stage = 0;
         for (int key = from; key < to; key += kKeys) {
             gpu::cp_wait<kStages - 2>();
             meet();
             const int next = stage == 0 ? kStages - 1 : stage - 1;
-            load_stage(w, key + (kStages - 1) * kKeys, next);
+            load_stage(w, ids, key + (kStages - 1) * kKeys, next);
             attend(w, st, key, stage);
             stage = stage == kStages - 1 ? 0 : stage + 1;
         }
@@ -322,12 +328,21 @@ template <class T, int DQ, int DV, bool Decode> struct General {
             arrive_and_merge<T, DV, kThreads>(p, request_of(p.layer, b, item.req), item, kWord);
     }
 
+    /* The first item is the block's own number; where that is enough for all, no counter is
+     * touched. */
     static GPU_FN void run(const Forward &p)
     {
         const Batch b = *p.batch;
-        for (int i = next_item(p.list, kWord); i >= 0; i = next_item(p.list, kWord))
+        const int count = gpu::gload(p.list.head);
+        int i = gpu::bid();
+        while (i < count) {
             process_all(p, b, item_at(p.list, i));
-        leave(p.list);
+            if (count <= gpu::nblocks())
+                return;
+            i = gpu::nblocks() + next_ticket(p.list, kWord);
+        }
+        if (count > gpu::nblocks())
+            leave(p.list);
     }
 };
 

@@ -98,20 +98,32 @@ template <class T, int DQ, int DV, int BN> struct Hopper {
         int q_parity = 1, tail_parity = 0;
     };
 
-    /* Boxes of one tile of keys, spread over the lanes. */
-    static GPU_FN void load_boxes(const Loader &w, const gpu::TensorMap *map, int slabs,
-                                  const Request &r, int head, int key, uint32_t to, uint32_t full)
+    /* The page each lane's boxes come from, looked up a tile ahead. */
+    struct Page {
+        int block, offset;
+    };
+
+    static GPU_FN Page look_up(const Loader &w, const Request &r, int key)
     {
         const Layer &l = w.p.forward.layer;
-        const int rows = min_(l.block_size, BN), pages = BN / rows;
+        const int rows = min_(l.block_size, BN);
+        /* A page past the sequence: any page that is the request's, its keys are masked. */
+        const int at =
+            max_(0, min_(key + gpu::lane() % (BN / rows) * rows, (r.s - 1) / rows * rows));
+        const int entry = l.block_shift >= 0 ? at >> l.block_shift : at / l.block_size;
+        return {gpu::gload(w.b.table + w.b.table_stride * r.index + entry),
+                at - entry * l.block_size};
+    }
+
+    /* Boxes of one tile of keys, spread over the lanes: lane i has page i % pages. */
+    static GPU_FN void load_boxes(const Loader &w, const gpu::TensorMap *map, int slabs, int head,
+                                  const Page &page, uint32_t to, uint32_t full)
+    {
+        const int rows = min_(w.p.forward.layer.block_size, BN), pages = BN / rows;
         for (int i = gpu::lane(); i < pages * slabs; i += 32) {
-            const int page = i % pages, slab = i / pages;
-            /* A page past the sequence: any page that is the request's, its keys are masked. */
-            const int at = min_(key + page * rows, (r.s - 1) / rows * rows);
-            const int entry = l.block_shift >= 0 ? at >> l.block_shift : at / l.block_size;
-            const int block = gpu::gload(w.b.table + w.b.table_stride * r.index + entry);
-            const int c[4] = {slab * 64, head, at - entry * l.block_size, block};
-            gpu::tma_load(to + uint32_t(slab * kKSlab + page * rows * kSlab), map, full, c);
+            const int slab = i / pages;
+            const int c[4] = {slab * 64, head, page.offset, page.block};
+            gpu::tma_load(to + uint32_t(slab * kKSlab + i % pages * rows * kSlab), map, full, c);
         }
     }
 
@@ -134,12 +146,12 @@ template <class T, int DQ, int DV, int BN> struct Hopper {
         }
     }
 
-    static GPU_FN void load_k(Loader &w, const Request &r, const Item &item, int key)
+    static GPU_FN void load_k(Loader &w, const Item &item, const Page &page)
     {
         const uint32_t at = uint32_t(w.k.stage);
         gpu::mbar_wait(kKEmpty + 8 * at, w.k.parity ^ 1);
         expect(kKFull + 8 * at, kKStage);
-        load_boxes(w, &w.p.k, DQ / 64, r, item.head, key, kK + at * kKStage, kKFull + 8 * at);
+        load_boxes(w, &w.p.k, DQ / 64, item.head, page, kK + at * kKStage, kKFull + 8 * at);
         w.k.step();
     }
 
@@ -156,13 +168,14 @@ template <class T, int DQ, int DV, int BN> struct Hopper {
         gpu::syncwarp();
     }
 
-    static GPU_FN void load_v(Loader &w, const Request &r, const Item &item, int key)
+    static GPU_FN void load_v(Loader &w, const Request &r, const Item &item, int key,
+                              const Page &page)
     {
         const uint32_t at = uint32_t(w.v.stage), full = kVFull + 8 * at, to = kV + at * kVStage;
         const bool tail = key + BN > r.s;
         gpu::mbar_wait(kVEmpty + 8 * at, w.v.parity ^ 1);
         expect(tail ? kTail : full, kVStage);
-        load_boxes(w, &w.p.v, DV / 64, r, item.head, key, to, tail ? kTail : full);
+        load_boxes(w, &w.p.v, DV / 64, item.head, page, to, tail ? kTail : full);
         if (tail) {
             gpu::mbar_wait(kTail, w.tail_parity);
             w.tail_parity ^= 1;
@@ -186,12 +199,16 @@ template <class T, int DQ, int DV, int BN> struct Hopper {
             const int tiles = tiles_of(item);
             if (tiles == 0)
                 continue;
+            int key = item.key_from + (tiles - 1) * BN;
+            Page now = look_up(w, r, key), next = now;
             load_q(w, r, item);
-            load_k(w, r, item, item.key_from + (tiles - 1) * BN);
-            for (int t = tiles - 1; t >= 0; t--) {
-                if (t > 0)
-                    load_k(w, r, item, item.key_from + (t - 1) * BN);
-                load_v(w, r, item, item.key_from + t * BN);
+            load_k(w, item, now);
+            for (; key >= item.key_from; key -= BN, now = next) {
+                if (key > item.key_from) {
+                    next = look_up(w, r, key - BN);
+                    load_k(w, item, next);
+                }
+                load_v(w, r, item, key, now);
             }
         }
     }

@@ -76,17 +76,39 @@ keys_of(const Layer &l, const Batch &b, const Request &r, const Cache &c, int he
             c.vector};
 }
 
-/* Rows keys key..key+Rows-1, D columns, by Threads threads of which this is number t. 16-bit rows
- * come asynchronously (cp_commit and cp_wait are the caller's). */
+/* Sixteen keys share a page when pages hold a multiple of sixteen: one look at the table for all,
+ * made one tile ahead. */
+template <int Rows> struct Pages {
+    int32_t id[Rows / 16];
+    int32_t offset[Rows / 16];
+};
+
+GPU_FN bool
+pages_by_16(const Keys &k)
+{
+    return k.block_size % 16 == 0;
+}
+
+template <int Rows>
+GPU_FN void
+find_pages(Pages<Rows> &pages, const Keys &k, int key)
+{
+    GPU_UNROLL
+    for (int g = 0; g < Rows / 16; g++) {
+        const int at = max_(0, min_(key + 16 * g, (k.count - 1) / 16 * 16));
+        const int entry = k.shift >= 0 ? at >> k.shift : at / k.block_size;
+        pages.id[g] = gpu::gload(k.table + entry);
+        pages.offset[g] = at - entry * k.block_size;
+    }
+}
+
 template <class T, int D, int Rows, int Threads>
 GPU_FN void
-load_keys(uint32_t to, const Keys &k, int key, int t)
+load_one_by_one(uint32_t to, const Keys &k, int key, int t)
 {
-    constexpr int kChunks = D / 8, kPasses = Rows * kChunks / Threads;
-    static_assert(Rows * kChunks % Threads == 0, "whole passes");
-    GPU_UNROLL
-    for (int pass = 0; pass < kPasses; pass++) {
-        const int i = pass * Threads + t, row = i / kChunks, col = i % kChunks * 8;
+    constexpr int kChunks = D / 8;
+    for (int i = t; i < Rows * kChunks; i += Threads) {
+        const int row = i / kChunks, col = i % kChunks * 8;
         const bool valid = key + row < k.count && col < k.width;
         const uint32_t at = to + uint32_t(row * kStride<D> + col * 2);
         const uint8_t *from = valid ? k.row(key + row) : k.base;
@@ -101,6 +123,73 @@ load_keys(uint32_t to, const Keys &k, int key, int t)
         else
             gpu::sts(at, load_slowly<T>(from, k.kind, col, k.width));
     }
+}
+
+/* Address of row `row` (its sixteen's page is known), column col. */
+template <int Rows>
+GPU_FN const uint8_t *
+address_of(const Keys &k, const Pages<Rows> &pages, int row, int col)
+{
+    int32_t id = pages.id[0], offset = pages.offset[0];
+    GPU_UNROLL
+    for (int g = 1; g < Rows / 16; g++)
+        if (row / 16 == g)
+            id = pages.id[g], offset = pages.offset[g];
+    return k.base + int64_t{id} * k.block + (offset + row % 16) * k.token +
+           col * (k.kind == gpu::kKv16 ? 2 : 1);
+}
+
+template <class T, int D, int Rows, int Threads>
+GPU_FN void
+load_16_bit(uint32_t to, const Keys &k, const Pages<Rows> &pages, int key, int t)
+{
+    constexpr int kChunks = D / 8, kPasses = Rows * kChunks / Threads;
+    static_assert(Rows * kChunks % Threads == 0, "whole passes");
+    const bool whole = key + Rows <= k.count && k.width == D;
+    GPU_UNROLL
+    for (int pass = 0; pass < kPasses; pass++) {
+        const int i = pass * Threads + t, row = i / kChunks, col = i % kChunks * 8;
+        const uint32_t at = to + uint32_t(row * kStride<D> + col * 2);
+        const bool valid = whole || (key + row < k.count && col < k.width);
+        gpu::cp_async16(at, valid ? address_of<Rows>(k, pages, row, col) : k.base, valid);
+    }
+}
+
+/* All reads first, so that they are under way together. */
+template <class T, int D, int Rows, int Threads>
+GPU_FN void
+load_8_bit(uint32_t to, const Keys &k, const Pages<Rows> &pages, int key, int t)
+{
+    constexpr int kChunks = D / 8, kPasses = Rows * kChunks / Threads;
+    gpu::u32x2 raw[kPasses];
+    GPU_UNROLL
+    for (int pass = 0; pass < kPasses; pass++) {
+        const int i = pass * Threads + t, row = i / kChunks, col = i % kChunks * 8;
+        raw[pass] = {0, 0};
+        if (key + row < k.count && col < k.width)
+            raw[pass] = gpu::gload_stream(
+                reinterpret_cast<const gpu::u32x2 *>(address_of<Rows>(k, pages, row, col)));
+    }
+    GPU_UNROLL
+    for (int pass = 0; pass < kPasses; pass++) {
+        const int i = pass * Threads + t, row = i / kChunks, col = i % kChunks * 8;
+        gpu::sts(to + uint32_t(row * kStride<D> + col * 2),
+                 widen8<T>(raw[pass], k.kind == gpu::kKvE5M2));
+    }
+}
+
+/* Rows keys key..key+Rows-1, D columns, by Threads threads of which this is number t. 16-bit rows
+ * come asynchronously (cp_commit and cp_wait are the caller's). */
+template <class T, int D, int Rows, int Threads>
+GPU_FN void
+load_keys(uint32_t to, const Keys &k, const Pages<Rows> &pages, int key, int t)
+{
+    if (!k.vector || !pages_by_16(k))
+        load_one_by_one<T, D, Rows, Threads>(to, k, key, t);
+    else if (k.kind == gpu::kKv16)
+        load_16_bit<T, D, Rows, Threads>(to, k, pages, key, t);
+    else
+        load_8_bit<T, D, Rows, Threads>(to, k, pages, key, t);
 }
 
 /* Packed rows row..row+Rows-1 of the queries for one KV head. */
