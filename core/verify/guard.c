@@ -11,7 +11,8 @@
 #include "base/error.h"
 
 #define PATTERN 0xA5
-#define MOST 1024 /* that a fault can be traced to */
+#define LARGE ((size_t)4 << 20) /* bytes worth large pages */
+#define MOST 1024               /* that a fault can be traced to */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static attn_guard *volatile known[MOST];
@@ -50,6 +51,11 @@ attn_guard_create(const char *name, size_t bytes, size_t align,
         free(g);
         return attn_error_nomem(err, name, bytes);
     }
+#ifdef MADV_HUGEPAGE
+    /* as an engine keeps its caches, and as the roof of reads is measured */
+    if (bytes >= LARGE)
+        madvise(g->map + page, inner, MADV_HUGEPAGE);
+#endif
     snprintf(g->name, sizeof g->name, "%s", name);
     g->bytes = bytes;
     g->data = (uint8_t *)((uintptr_t)(g->map + page + inner - bytes) &

@@ -72,6 +72,8 @@ features_of(int level, attn_dtype type)
     prove(level, &c, "causal");
     c.token_major = 1;
     prove(level, &c, "token-major caches");
+    c = base_case(type), c.token_major = 1, c.heads = 18, c.kv_heads = 6;
+    prove(level, &c, "token-major caches, six KV heads");
     c = base_case(type), c.causal = 0;
     prove(level, &c, "not causal");
     c = base_case(type), c.causal = 2;

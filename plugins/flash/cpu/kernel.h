@@ -89,7 +89,8 @@ work_queries(work *w)
 }
 
 static void
-work_open(work *w, const flash_job *job, const flash_block *block, uint32_t kv_head, char *scratch)
+work_open(work *w, const flash_job *job, const flash_block *block, uint32_t kv_head, char *scratch,
+          uint32_t first_row)
 {
     const flash_scratch *at = job->layout;
     const flash_shape *shape = job->shape;
@@ -101,14 +102,14 @@ work_open(work *w, const flash_job *job, const flash_block *block, uint32_t kv_h
     w->scale = shape->scale * head_scale(&job->k_scale, shape, kv_head);
     w->special = shape->softcap > 0 || job->slopes || !(w->scale > 0);
     w->scale2 = w->special ? 1.0f : w->scale * CPU_LOG2E;
-    w->q = (float *)(scratch + at->q);
+    w->q = (float *)(scratch + at->q) + (size_t)first_row * shape->pitch;
     w->k = (float *)(scratch + at->k);
     w->v = (float *)(scratch + at->v);
     w->s = (float *)(scratch + at->s);
     w->p = (float *)(scratch + at->p);
-    w->o = (float *)(scratch + at->o);
-    w->max = (float *)(scratch + at->max);
-    w->sum = (float *)(scratch + at->sum);
+    w->o = (float *)(scratch + at->o) + (size_t)first_row * shape->cols;
+    w->max = (float *)(scratch + at->max) + first_row;
+    w->sum = (float *)(scratch + at->sum) + first_row;
     w->staging = (float *)(scratch + at->staging);
     w->span = (int32_t *)(scratch + at->span);
     w->key_rows = (const void **)(scratch + at->key_rows);
@@ -313,17 +314,28 @@ work_finish(const work *w)
 
 #include "flash/cpu/kernel_decode.h"
 
+/* In token-major caches every DECODE_HEADS-th task takes the heads of the others too. */
+static void
+decode_block(const flash_job *job, const flash_block *block, uint32_t kv_head, char *scratch)
+{
+    const uint32_t left = job->shape->kv_heads - kv_head;
+    const int apart = job->k.stride[2] >= job->k.stride[1];
+    if (apart)
+        kernel_decode(job, block, kv_head, 1, scratch);
+    else if (kv_head % DECODE_HEADS == 0)
+        kernel_decode(job, block, kv_head, left < DECODE_HEADS ? left : DECODE_HEADS, scratch);
+}
+
 static void
 kernel_run(const flash_job *job, const flash_block *block, uint32_t kv_head, char *scratch)
 {
     work w;
     const int32_t step = (int32_t)job->shape->key_tile;
-    work_open(&w, job, block, kv_head, scratch);
-    if (w.rows <= FLASH_DECODE_ROWS) {
-        kernel_decode(&w);
-        work_finish(&w);
+    if (block->count * job->shape->group <= FLASH_DECODE_ROWS) {
+        decode_block(job, block, kv_head, scratch);
         return;
     }
+    work_open(&w, job, block, kv_head, scratch, 0);
     KERNEL_ENTER;
     for (int32_t lo = block->lo; lo < block->hi; lo += step) {
         tile_load(&w, lo, block->hi - lo < step ? block->hi - lo : step);

@@ -10,6 +10,7 @@
 #define FLASH_CPU_KERNEL_DECODE_H
 
 #define DECODE_TILE 64 /* keys */
+#define DECODE_HEADS 4 /* KV heads side by side in token-major caches */
 
 /* Up to four query rows at work. */
 typedef struct decode_chunk {
@@ -281,34 +282,66 @@ chunk_close(const work *w, const decode_chunk *c)
     }
 }
 
-static void
-kernel_decode(work *w)
-{
-    const flash_block *block = w->block;
+/* A KV head of the block, and its rows in chunks. */
+typedef struct decode_head {
+    work w;
     decode_chunk chunks[FLASH_DECODE_ROWS / 4 + 1];
+    uint32_t num;
+} decode_head;
+
+static void
+head_open(decode_head *h, const flash_job *job, const flash_block *block, uint32_t kv_head,
+          char *scratch, uint32_t first_row, float *scale)
+{
+    work_open(&h->w, job, block, kv_head, scratch, first_row);
+    h->num = 0;
+    for (uint32_t r = 0; r < h->w.rows; r += 4, h->num++) {
+        chunk_open(&h->w, &h->chunks[h->num], r);
+        h->chunks[h->num].scale = scale;
+    }
+}
+
+/* Addresses of a tile of this head into one of two sets. */
+static void
+head_rows(work *w, int32_t lo, int turn, const void **keys, const void **values)
+{
+    const int32_t left = w->block->hi - lo;
+    w->key_rows = keys + turn * DECODE_TILE;
+    w->value_rows = values + turn * DECODE_TILE;
+    tile_rows(w, lo, left < DECODE_TILE ? left : DECODE_TILE);
+}
+
+/* `count` KV heads of the block from kv_head on, tile by tile: where the cache lies token by token
+ * their rows are neighbours. What a head computes does not depend on the others. */
+static void
+kernel_decode(const flash_job *job, const flash_block *block, uint32_t kv_head, uint32_t count,
+              char *scratch)
+{
+    decode_head heads[DECODE_HEADS];
     float scale[VF_LANES];
-    uint32_t num = 0;
-    for (uint32_t r = 0; r < w->rows; r += 4, num++) {
-        chunk_open(w, &chunks[num], r);
-        chunks[num].scale = scale;
+    const uint32_t padded = (block->count * job->shape->group + 3) / 4 * 4;
+    head_open(&heads[0], job, block, kv_head, scratch, 0, scale);
+    for (uint32_t i = 1; i < count; i++)
+        head_open(&heads[i], job, block, kv_head + i, scratch, i * padded, scale);
+    const void **keys = heads[0].w.key_rows, **values = heads[0].w.value_rows;
+    if (block->lo < block->hi)
+        head_rows(&heads[0].w, block->lo, 0, keys, values);
+    for (int32_t lo = block->lo, turn = 1; lo < block->hi; lo += DECODE_TILE)
+        for (uint32_t i = 0; i < count; i++, turn ^= 1) {
+            decode_head *h = &heads[i];
+            work *next = &heads[i + 1 < count ? i + 1 : 0].w, now = h->w;
+            const int32_t at = i + 1 < count ? lo : lo + DECODE_TILE;
+            if (at < block->hi)
+                head_rows(next, at, turn, keys, values);
+            const int fetch = block->hi - at >= now.tile_keys;
+            for (uint32_t n = 0; n < h->num; n++)
+                decode_tile_any(&now, &h->chunks[n], n == 0 && fetch ? next : NULL);
+        }
+    for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t n = 0; n < heads[i].num; n++)
+            chunk_close(&heads[i].w, &heads[i].chunks[n]);
+        work_finish(&heads[i].w);
     }
-    /* two sets of row addresses: this tile's and the next one's */
-    const void **keys = w->key_rows, **values = w->value_rows;
-    int32_t n = block->hi - block->lo < DECODE_TILE ? block->hi - block->lo : DECODE_TILE;
-    tile_rows(w, block->lo, n);
-    for (int32_t lo = block->lo, turn = 1; lo < block->hi; lo += DECODE_TILE, turn ^= 1) {
-        work next = *w;
-        const int32_t left = block->hi - lo - DECODE_TILE;
-        next.key_rows = keys + turn * DECODE_TILE;
-        next.value_rows = values + turn * DECODE_TILE;
-        if (left > 0)
-            tile_rows(&next, lo + DECODE_TILE, left < DECODE_TILE ? left : DECODE_TILE);
-        for (uint32_t i = 0; i < num; i++)
-            decode_tile_any(w, &chunks[i], i == 0 && left >= w->tile_keys ? &next : NULL);
-        *w = next;
-    }
-    for (uint32_t i = 0; i < num; i++)
-        chunk_close(w, &chunks[i]);
 }
 
 #endif

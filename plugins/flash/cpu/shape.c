@@ -54,8 +54,9 @@ void
 flash_scratch_plan(flash_scratch *layout, const flash_shape *shape, const flash_kernel *kernel)
 {
     /* a decode block works on rows in fours, others on whole row tiles */
-    const size_t rows = shape->rows + kernel->row_tile + 3, tile = shape->key_tile,
-                 f = sizeof(float);
+    const uint32_t least = 4 * FLASH_DECODE_ROWS;
+    const size_t rows = (shape->rows > least ? shape->rows : least) + kernel->row_tile + 3,
+                 tile = shape->key_tile, f = sizeof(float);
     const size_t value_cols = round_up(shape->dim_v, kernel->col_tile);
     size_t at = 0;
     layout->q = take(&at, rows * shape->pitch * f);
