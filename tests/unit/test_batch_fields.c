@@ -525,6 +525,58 @@ START_TEST(short_rooms_are_refused)
 }
 END_TEST
 
+/* Request 1 has 20 context and 4 new tokens: positions 20 to 23. A checkpoint
+ * every 2 positions falls at 22 and 24; the slice starts at position 22, after
+ * the first. */
+START_TEST(a_cut_request_continues_its_state)
+{
+    static const attn_batch_slice slice = {1, 2, 3, 5};
+    full_batch *f = full_make(0);
+    const attn_ext_state *state;
+    run_result x;
+
+    f->group.flags = ATTN_KV_STATE;
+    f->group.block_size = 0;
+    f->group.slot_mapping = NULL;
+    f->group.block_table_cols = 1;
+    f->state.checkpoint_interval = 2;
+    f->initial[1] = 0;
+    f->checkpoints[2] = 5;
+    f->checkpoints[3] = 6;
+    ck_assert_good(attn_microbatch(&f->batch, &f->group, &slice, &f->room,
+                                   &x.out, &x.group, &err),
+                   err);
+    state = known_ext(x.group.ext, ATTN_EXT_STATE);
+    ck_assert_ptr_nonnull(state);
+    ck_assert_uint_eq(state->has_initial_state[0], 1);
+    ck_assert_int_eq(state->num_accepted_tokens[0], 1);
+    ck_assert_int_eq(state->checkpoint_slots[0], 6);
+    ck_assert_int_eq(state->checkpoint_slots[1], -1);
+    ck_assert_ptr_eq(x.group.block_table, f->c->table + CASE_COLS);
+    f->group.block_table_cols = 3;
+    ck_assert_error(attn_microbatch(&f->batch, &f->group, &slice, &f->room,
+                                    &x.out, &x.group, &err),
+                    err, ATTN_E_UNSUPPORTED, "3 state columns");
+    full_free(f);
+}
+END_TEST
+
+START_TEST(slices_that_are_none_are_refused)
+{
+    static const attn_batch_slice bad[] = {
+        {1, 1, 1, 2}, {0, 5, 0, 2}, {0, 1, 0, 0}, {0, 2, 1, 3},
+        {1, 2, 1, 6}, {0, 2, 0, 1}, {0, 1, 0, 99}};
+    full_batch *f = full_make(0);
+    run_result x;
+
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        ck_assert_error(attn_microbatch(&f->batch, &f->group, &bad[i], &f->room,
+                                        &x.out, &x.group, &err),
+                        err, ATTN_E_ARG, "requests [");
+    full_free(f);
+}
+END_TEST
+
 START_TEST(rooms_are_sized_and_bound)
 {
     attn_batch_size size = {.struct_size = sizeof size,
@@ -563,5 +615,6 @@ END_TEST
 
 UNIT_MAIN("batch_fields", 20, every_table_is_true,
           what_cannot_be_carried_is_refused, bounds_stay_bounds,
-          short_rooms_are_refused, rooms_are_sized_and_bound,
+          short_rooms_are_refused, a_cut_request_continues_its_state,
+          slices_that_are_none_are_refused, rooms_are_sized_and_bound,
           names_are_complete)
