@@ -82,7 +82,7 @@ typedef struct attn_ladder_case {
     uint32_t num_reqs;
     uint32_t flags;     /* ATTN_CASE_* */
     uint32_t run_flags; /* ATTN_RUN_* */
-    char label[128];
+    char label[256];
 } attn_ladder_case;
 
 /* [any] The case of this id for this backend's family. 0: it has no such
@@ -94,6 +94,9 @@ uint64_t attn_ladder_random_id(uint64_t seed);
 uint32_t attn_ladder_num_models(const attn_climb *c);
 #define ATTN_LADDER_SPECS 13u
 #define ATTN_LADDER_DTYPES 3u
+
+/* [any] What differs from the family's defaults, into k->label. */
+void attn_ladder_describe(attn_ladder_case *k, const char *what);
 
 /* [main] Generates, computes, runs and compares. ATTN_RUNG_SKIP: the backend
  * refuses the layer, or it would take too long; *reason says which. */

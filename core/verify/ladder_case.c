@@ -249,6 +249,25 @@ attn_ladder_requests(const attn_climb *c, attn_random *rng, attn_ladder_case *k,
     }
 }
 
+void
+attn_ladder_describe(attn_ladder_case *k, const char *what)
+{
+    const attn_family *f = attn_family_find(k->layer.head.family);
+    size_t n = (size_t)snprintf(k->label, sizeof k->label, "%s", what);
+    for (uint32_t i = 0; i < f->num_fields && n < sizeof k->label; i++) {
+        const char *name = f->fields[i].name;
+        char value[32];
+        if (!attn_layer_get(&k->layer.head, name, value, sizeof value) &&
+            strcmp(value, f->fields[i].value) != 0)
+            n += (size_t)snprintf(k->label + n, sizeof k->label - n, " %s=%s",
+                                  name, value);
+    }
+    for (uint32_t bit = 3; bit <= 13 && n < sizeof k->label; bit++)
+        if (k->layer.head.features & 1ull << bit)
+            n += (size_t)snprintf(k->label + n, sizeof k->label - n, " +%s",
+                                  attn_feature_str(1ull << bit));
+}
+
 static int
 make_random(attn_climb *c, uint64_t id, attn_ladder_case *k)
 {
@@ -262,7 +281,7 @@ make_random(attn_climb *c, uint64_t id, attn_ladder_case *k)
         if (c->entry->emulated)
             fewer_heads(&k->layer);
         attn_ladder_requests(c, &rng, k, c->entry->emulated ? 80 : 300);
-        snprintf(k->label, sizeof k->label, "random layer");
+        attn_ladder_describe(k, "random");
         return 1;
     }
     return 0;

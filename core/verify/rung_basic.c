@@ -179,7 +179,7 @@ attn_rung_check(attn_climb *c, char *reason, size_t size)
             return ATTN_RUNG_FAIL;
         }
         accepted++;
-        snprintf(k.label, sizeof k.label, "check accepted a layer");
+        attn_ladder_describe(&k, "accepted");
         attn_ladder_requests(c, &rng, &k, 24);
         if (attn_ladder_case_run(c, &k, reason, size) == ATTN_RUNG_FAIL)
             return ATTN_RUNG_FAIL;
