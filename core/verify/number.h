@@ -54,8 +54,8 @@ attn_operand_round(float v, attn_operand kind)
     if (kind == ATTN_OPERAND_F16) {
         const float a = v < 0 ? -v : v;
         if (a < 0x1p-14f) { /* subnormal: quantum 2^-24 */
-            volatile float s = v + (v < 0 ? -0.75f : 0.75f);
-            return s - (v < 0 ? -0.75f : 0.75f);
+            volatile float s = a + 0.75f;
+            return __builtin_copysignf(s - 0.75f, v);
         }
         if (a >= 65520.0f)
             return v < 0 ? -__builtin_inff() : __builtin_inff();
