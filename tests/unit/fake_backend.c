@@ -216,6 +216,7 @@ dev_copy(const attn_stream *stream, uint32_t direction, void *dst,
     (void)stream, (void)direction, (void)err;
     memcpy(dst, src, bytes);
     fake.copies++;
+    fake.last_source = src;
     return ATTN_OK;
 }
 

@@ -19,6 +19,7 @@ typedef struct fake_state {
     const char *build_message;          /* NULL: leaves err alone */
     int on_device;                      /* 1: they run on a made-up device */
     uint64_t live_device_bytes, copies;
+    const void *last_source; /* of the last copy */
 } fake_state;
 
 extern fake_state fake;

@@ -194,6 +194,33 @@ START_TEST(every_reason_has_its_values)
 }
 END_TEST
 
+START_TEST(steps_of_a_range_count)
+{
+    attn_any_layer l = layer_of(192);
+    char buf[500];
+    attn_wish wish = {.layer = &l.head, .arch = ""};
+    attn_reasons r = {sizeof r, 0, buf, sizeof buf, 0};
+    ck_assert_int_eq(attn_backend_match(&strict_backend, &wish, &r),
+                     ATTN_E_UNSUPPORTED);
+    ck_assert_str_eq(buf, "head_dim 192: supports 64, 128 to 256 by 128");
+    l = layer_of(256);
+    ck_assert_int_eq(attn_backend_match(&strict_backend, &wish, &r), ATTN_OK);
+}
+END_TEST
+
+START_TEST(the_narrowest_wins_wherever_it_stands)
+{
+    attn_any_layer l = layer_of(64);
+    attn_selection *s;
+    const char ini[] = "[select layers 4]\nflash = a.strict\n"
+                       "[select layers 0-9]\nflash = b.wide\n"
+                       "[select]\nflash = b.wide\n";
+    ck_assert_int_eq(choose(ini, &l, P(ATTN_PHASE_ANY, 4, NULL), &s), ATTN_OK);
+    ck_assert_str_eq(attn_selection_winner(s)->name, "a.strict");
+    attn_selection_free(s);
+}
+END_TEST
+
 START_TEST(architectures)
 {
     attn_any_layer l = layer_of(64);
@@ -338,6 +365,7 @@ START_TEST(memory_shortage_is_an_error)
 END_TEST
 
 UNIT_MAIN("select", 10, auto_takes_the_highest_that_can,
-          every_reason_has_its_values, architectures, names_are_taken_in_order,
-          a_name_is_never_replaced, nobody_is_no_error_with_auto,
-          memory_shortage_is_an_error)
+          every_reason_has_its_values, steps_of_a_range_count,
+          the_narrowest_wins_wherever_it_stands, architectures,
+          names_are_taken_in_order, a_name_is_never_replaced,
+          nobody_is_no_error_with_auto, memory_shortage_is_an_error)

@@ -323,7 +323,7 @@ START_TEST(metadata_goes_to_the_device)
     const attn_stream s = {.handle = 1, .device = {ATTN_DEVICE_EXT, 0}};
     const attn_batch *b;
     const attn_kv_group *kv;
-    const void *first_address = NULL;
+    const void *first_address = NULL, *staged[5];
     static const int32_t ranges[4][2][2] = {{{0, 1}, {-1, -1}},
                                             {{-1, -1}, {-1, -1}},
                                             {{1, 2}, {3, 3}},
@@ -337,6 +337,7 @@ START_TEST(metadata_goes_to_the_device)
         w.batch.ext = i == 4 ? &ext.head : NULL;
         ck_assert_good(attn_batch_upload(u, &w.batch, &w.kv, &s, &b, &kv, &err),
                        err);
+        staged[i] = fake.last_source;
         for (uint32_t r = 0; r < b->num_reqs; r++) {
             ck_assert_int_eq(i32_of(b->query_start_loc_device, r + 1, 0),
                              w.starts[r + 1]);
@@ -358,6 +359,9 @@ START_TEST(metadata_goes_to_the_device)
         (const attn_ext_prefix_ranges *)attn_ext_find(b->ext,
                                                       ATTN_EXT_PREFIX_RANGES);
     ck_assert_mem_eq(p->ranges_device->data, ranges, sizeof ranges);
+    /* Two steps may be pending: their staging is apart. */
+    ck_assert_ptr_ne(staged[0], staged[1]);
+    ck_assert_ptr_eq(staged[0], staged[2]);
     ext.max_ranges = 3;
     ck_assert_error(attn_batch_upload(u, &w.batch, &w.kv, &s, &b, &kv, &err),
                     err, ATTN_E_ARG, "max_ranges 3: the upload's limit is 2");
