@@ -66,11 +66,15 @@ extern "C" int hipLaunchKernel(const void *, dim3, dim3, void **, size_t, hipStr
 namespace gpu
 {
 
+/* The arguments are read where they lie, in constant memory; a copy of them would be private. */
 template <class K>
 __attribute__((global, amdgpu_flat_work_group_size(K::kThreads, K::kThreads))) void
-kernel(typename K::Params p)
+    kernel(typename K::Params)
 {
-    K::run(p);
+#if defined(__HIP_DEVICE_COMPILE__)
+    typedef const __attribute__((address_space(4))) typename K::Params Constant;
+    K::run(*(const typename K::Params *)(Constant *)__builtin_amdgcn_kernarg_segment_ptr());
+#endif
 }
 
 /* A compute unit has 64 KiB of LDS; two groups keep its four units busy while one waits. */

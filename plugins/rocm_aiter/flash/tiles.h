@@ -19,6 +19,21 @@
 namespace flash
 {
 
+/* The same arguments, read again from constant memory: kept in scalar registers through the main
+ * loop they would not fit. */
+GPU_FN const Forward &
+again(const Forward &p)
+{
+#if defined(__HIP_DEVICE_COMPILE__)
+    typedef const __attribute__((address_space(4))) Forward Constant;
+    uint64_t address = reinterpret_cast<uint64_t>(&p);
+    asm volatile("" : "+s"(address));
+    return *(const Forward *)(Constant *)address;
+#else
+    return p;
+#endif
+}
+
 template <int M> struct Matrix;
 template <> struct Matrix<32> {
     static constexpr int kRegisters = 16;
@@ -55,20 +70,36 @@ value_unit(int col, int u)
     return uint32_t(col * Keys * 2 + (u ^ (col & (kUnits - 1))) * 8);
 }
 
-/* Eight elements of a key or value row; zeros past the sequence and the width. */
-template <class T>
+/* How rows of a cache are read; the same for all of them. */
+enum class Reading { wide16, wide8, slow };
+
+GPU_FN Reading
+reading_of(const Keys &k)
+{
+    if (!k.vector)
+        return Reading::slow;
+    return k.kind == gpu::kKv16 ? Reading::wide16 : Reading::wide8;
+}
+
+/* Eight elements of a key or value row; zeros past the sequence and the width. Wide readings have
+ * no branch: what is not there is read from key 0 of the sequence and dropped. */
+template <class T, Reading Way>
 GPU_FN gpu::u32x4
 fetch8(const Keys &k, int key, int col)
 {
-    if (key >= k.count || col >= k.width)
-        return {0, 0, 0, 0};
-    const uint8_t *row = k.row(key);
-    if (!k.vector)
-        return load_slowly<T>(row, k.kind, col, k.width);
-    if (k.kind == gpu::kKv16)
-        return gpu::gload(reinterpret_cast<const gpu::u32x4 *>(row + col * 2));
-    return widen8<T>(gpu::gload(reinterpret_cast<const gpu::u32x2 *>(row + col)),
-                     k.kind == gpu::kKvE5M2);
+    const bool there = (key < k.count) & (col < k.width);
+    if constexpr (Way == Reading::slow)
+        return there ? load_slowly<T>(k.row(key), k.kind, col, k.width) : gpu::u32x4{0, 0, 0, 0};
+    const uint8_t *row = k.row(there ? key : 0);
+    const int at = there ? col : 0;
+    gpu::u32x4 v;
+    if constexpr (Way == Reading::wide16)
+        v = gpu::gload(reinterpret_cast<const gpu::u32x4 *>(row + at * 2));
+    else
+        v = widen8<T>(gpu::gload(reinterpret_cast<const gpu::u32x2 *>(row + at)),
+                      k.kind == gpu::kKvE5M2);
+    const uint32_t keep = there ? ~0u : 0u;
+    return {v.x & keep, v.y & keep, v.z & keep, v.w & keep};
 }
 
 /* A tile on its way through the registers of Threads threads: fetched while the tile before it is
@@ -81,20 +112,50 @@ template <class T, int D, int DV, int Count, int Threads> struct Passage {
 
     GPU_FN void fetch(const Keys &keys, const Keys &values, int first, int t)
     {
+        switch (reading_of(keys)) {
+        case Reading::wide16:
+            fetch_keys<Reading::wide16>(keys, first, t);
+            break;
+        case Reading::wide8:
+            fetch_keys<Reading::wide8>(keys, first, t);
+            break;
+        case Reading::slow:
+            fetch_keys<Reading::slow>(keys, first, t);
+            break;
+        }
+        switch (reading_of(values)) {
+        case Reading::wide16:
+            fetch_values<Reading::wide16>(values, first, t);
+            break;
+        case Reading::wide8:
+            fetch_values<Reading::wide8>(values, first, t);
+            break;
+        case Reading::slow:
+            fetch_values<Reading::slow>(values, first, t);
+            break;
+        }
+    }
+
+    template <Reading Way> GPU_FN void fetch_keys(const Keys &keys, int first, int t)
+    {
         GPU_UNROLL
         for (int p = 0; p < kKeyPasses; p++) {
             const int i = p * Threads + t;
-            if (i < kChunks)
-                k[p] = fetch8<T>(keys, first + i / (D / 8), i % (D / 8) * 8);
+            if (kChunks % Threads == 0 || i < kChunks)
+                k[p] = fetch8<T, Way>(keys, first + i / (D / 8), i % (D / 8) * 8);
         }
+    }
+
+    template <Reading Way> GPU_FN void fetch_values(const Keys &values, int first, int t)
+    {
         GPU_UNROLL
         for (int p = 0; p < kCellPasses; p++) {
             const int i = p * Threads + t;
-            if (i >= kCells)
+            if (kCells % Threads != 0 && i >= kCells)
                 continue;
             GPU_UNROLL
             for (int e = 0; e < 4; e++)
-                v[p][e] = fetch8<T>(values, first + i / (DV / 8) * 4 + e, i % (DV / 8) * 8);
+                v[p][e] = fetch8<T, Way>(values, first + i / (DV / 8) * 4 + e, i % (DV / 8) * 8);
         }
     }
 

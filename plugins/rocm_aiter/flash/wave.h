@@ -20,9 +20,9 @@ template <class T, int DQ, int DV, bool Decode> struct WaveKernel {
     static constexpr int kThreads = 256, kWaves = 4, kWave = 64;
     static constexpr int kMinBlocks = 1;
     static constexpr int kWide = DQ > DV ? DQ : DV;
-    static constexpr int M = Decode ? 16 : 32, G = 64 / M;
+    static constexpr int M = Decode || kWide > 192 ? 16 : 32, G = 64 / M; /* registers */
     static constexpr int kRows = Decode ? kDecodeRows : M * kWaves;
-    static constexpr int kKeys = kWide > 192 ? 32 : 64;           /* of a tile: what LDS holds */
+    static constexpr int kKeys = kWide > (Decode ? 192 : 128) ? 32 : 64; /* of a tile */
     static constexpr int kMine = Decode ? 16 : kKeys;             /* keys a wave multiplies */
     static constexpr int kBusy = Decode ? kKeys / kMine : kWaves; /* waves that multiply */
     static constexpr int kBlocks = kMine / M, kColumns = DV / M;
@@ -212,9 +212,10 @@ template <class T, int DQ, int DV, bool Decode> struct WaveKernel {
         w.special = l.softcap > 0.0f || p.slopes || !(scale > 0.0f);
     }
 
-    static GPU_FN Work prepare(const Forward &p, const Batch &b, const Item &item)
+    static GPU_FN Work prepare(const Forward &p, const Item &item)
     {
         Work w;
+        const Batch b = *p.batch;
         const Layer &l = p.layer;
         w.item = item;
         w.request = request_of(l, b, item.req);
@@ -233,7 +234,8 @@ template <class T, int DQ, int DV, bool Decode> struct WaveKernel {
     {
         Tile tile;
         const int to = w.item.key_to;
-        tile.fetch(w.k, w.v, w.item.key_from, gpu::tid());
+        if (w.item.key_from < to)
+            tile.fetch(w.k, w.v, w.item.key_from, gpu::tid());
         for (int key = w.item.key_from; key < to; key += kKeys) {
             gpu::barrier(); /* the tile before is no longer read */
             tile.put(kK, kV, gpu::tid());
@@ -322,16 +324,16 @@ template <class T, int DQ, int DV, bool Decode> struct WaveKernel {
             store2<T>(p, at, column_of(c, r), st.o[c][r] * scale, st.o[c][r + 1] * scale);
     }
 
-    static GPU_FN void process(const Forward &p, const Batch &b, const Item &item)
+    static GPU_FN void process(const Forward &p, const Item &item)
     {
-        const Work w = prepare(p, b, item);
+        const Work w = prepare(again(p), item);
         State st;
         st.max = FLASH_NONE;
         st.sum = 0.0f;
         GPU_UNROLL
         for (int i = 0; i < kColumns * R; i++)
             st.o[i / R][i % R] = 0.0f;
-        load_query(st, p, w);
+        load_query(st, again(p), w);
         main_loop(w, st);
         GPU_UNROLL
         for (int other = M; other < 64; other *= 2)
@@ -339,17 +341,16 @@ template <class T, int DQ, int DV, bool Decode> struct WaveKernel {
         if (Decode)
             merge_waves(st);
         if (!Decode || wave() == 0)
-            write(p, w, st);
+            write(again(p), w, st);
         if (item.splits > 1)
-            arrive_and_merge<T, DV, kThreads>(p, w.request, item, kWord);
+            arrive_and_merge<T, DV, kThreads>(again(p), w.request, item, kWord);
     }
 
     static GPU_FN void run(const Forward &p)
     {
-        const Batch b = *p.batch;
-        for (int i = next_item(p.list, kWord); i >= 0; i = next_item(p.list, kWord))
-            process(p, b, item_at(p.list, i));
-        leave(p.list);
+        for (int i = next_item(again(p).list, kWord); i >= 0; i = next_item(again(p).list, kWord))
+            process(p, item_at(again(p).list, i));
+        leave(again(p).list);
     }
 };
 

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Prints, as JSON, what the sources say of each kernel of gfx942: its symbol, block, LDS, matrix
+ * instructions of one tile, and the fields of its argument. build-aux/gfx942-objects puts it beside
+ * what the compiled code says. */
+#include "rocm_aiter/flash/wave.h"
+
+#include <cstddef>
+#include <cstdio>
+
+namespace
+{
+
+#define FIELD(name)                                                         \
+    {                                                                       \
+#name, offsetof(flash::Forward, name), sizeof(flash::Forward::name) \
+    }
+const struct {
+    const char *name;
+    size_t offset, size;
+} fields[] = {
+    FIELD(layer),     FIELD(batch),    FIELD(list),   FIELD(q),         FIELD(out),
+    FIELD(lse),       FIELD(q_token),  FIELD(q_head), FIELD(out_token), FIELD(out_head),
+    FIELD(lse_token), FIELD(lse_head), FIELD(k),      FIELD(v),         FIELD(k_scale),
+    FIELD(v_scale),   FIELD(sinks),    FIELD(slopes), FIELD(q_vector),  FIELD(out_vector),
+};
+
+const char *separator = "";
+
+template <class T, int DQ, int DV, bool Decode>
+void
+describe()
+{
+    using K = flash::WaveKernel<T, DQ, DV, Decode>;
+    const char *type = gpu::Element<T>::is_bf16 ? "4bf16" : "3f16";
+    const int products = K::kBlocks * (K::kPairs * 2 + K::R / 4 * K::kColumns);
+    printf("%s{\"name\": \"%s_%s_%d_%d\",\n \"symbol\": "
+           "\"_ZN3gpu6kernelIN5flash10WaveKernelINS_%sELi%dELi%dELb%dEEEEEvNT_6ParamsE\",\n",
+           separator, K::kName, type + 1, DQ, DV, type, DQ, DV, Decode);
+    printf(" \"block\": %d, \"grid\": \"compute units x resident blocks\", \"lds\": %u,\n"
+           " \"rows\": %d, \"keys\": %d, \"matrix_rows\": %d, \"mfma_per_tile\": %d,\n",
+           K::kThreads, K::kSharedBytes, K::kRows, K::kKeys, K::M, products);
+    printf(" \"arguments\": [{\"name\": \"params\", \"offset\": 0, \"size\": %zu,\n  \"fields\": [",
+           sizeof(flash::Forward));
+    const char *comma = "";
+    for (const auto &f : fields) {
+        printf("%s{\"name\": \"%s\", \"offset\": %zu, \"size\": %zu}", comma, f.name, f.offset,
+               f.size);
+        comma = ",\n   ";
+    }
+    printf("]}]}");
+    separator = ",\n";
+}
+
+template <class T, int DQ, int DV>
+void
+both()
+{
+    describe<T, DQ, DV, true>();
+    describe<T, DQ, DV, false>();
+}
+
+template <class T>
+void
+all()
+{
+    both<T, 64, 64>();
+    both<T, 96, 96>();
+    both<T, 128, 128>();
+    both<T, 192, 128>();
+    both<T, 192, 192>();
+    both<T, 256, 256>();
+}
+
+} // namespace
+
+int
+main()
+{
+    printf("[");
+    all<gpu::bf16>();
+    all<gpu::f16>();
+    return printf("]\n") < 0;
+}
