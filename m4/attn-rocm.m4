@@ -22,11 +22,19 @@ AC_DEFUN([ATTN_ROCM], [
       [AC_CHECK_HEADER([hip/hip_runtime_api.h], [have_rocm=yes], [],
          [#define __HIP_PLATFORM_AMD__ 1
           #include <stddef.h>])])
+    AS_IF([test $have_rocm = yes], [
+      AC_MSG_CHECKING([whether $HIPCC compiles for gfx942])
+      AS_ECHO(["__attribute__((global)) void k();"]) >conftest.hip
+      AS_IF([$HIPCC -x hip --offload-arch=gfx942 -nogpulib -nogpuinc -fPIC \
+             -c conftest.hip -o conftest.gpu.o >&AS_MESSAGE_LOG_FD 2>&1],
+        [], [have_rocm=no])
+      rm -f conftest.hip conftest.gpu.o
+      AC_MSG_RESULT([$have_rocm])])
     AS_IF([test $have_rocm = no && test "$with_rocm" != auto],
-      [AC_MSG_ERROR([--with-rocm=$with_rocm: no hipcc, and no clang >= 17 with libamdhip64-dev, in $attn_rocm_path])])])
+      [AC_MSG_ERROR([--with-rocm=$with_rocm: no hipcc, and no clang >= 17 with lld, offload bundler and libamdhip64-dev, in $attn_rocm_path])])])
   AM_CONDITIONAL([ROCM], [test $have_rocm = yes])
   AS_CASE([$have_rocm:$with_rocm],
     [yes:*], [attn_rocm_note="yes ($HIPCC)"],
-    [no:auto], [attn_rocm_note="no (neither hipcc nor clang >= 17 with libamdhip64-dev)"],
+    [no:auto], [attn_rocm_note="no (neither hipcc nor clang >= 17 with lld, offload bundler and libamdhip64-dev)"],
     [attn_rocm_note="no (--with-rocm=no)"])
 ])
