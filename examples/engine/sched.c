@@ -329,7 +329,8 @@ digest(struct sched *s, struct request *r, const float *rows)
     s->tally->accepted += kept > given ? kept - given : 0;
     s->tally->chunks += given > 1 && r->scheduled < given;
     r->computed += kept;
-    r->accepted = (int32_t)kept;
+    /* A recurrent layer leaves a state per token only where they fit. */
+    r->accepted = r->scheduled <= 1 + s->plan->max_drafts ? (int32_t)kept : 1;
     r->num_drafts = 0;
     if (r->known < r->computed + 1)
         r->known = r->computed + 1;

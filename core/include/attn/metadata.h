@@ -116,7 +116,8 @@ typedef struct attn_ext_context_parallel {
  * Absent block: has_initial_state[r] = (S_r > q_r), nothing accepted, no
  * checkpoints. With drafts, the state before the step is that of column
  * num_accepted_tokens[r] - 1 and token i of the step leaves its state in
- * column i. checkpoint_slots[r][j] (-1: none) receives a copy of the state
+ * column i; a query of more tokens than columns leaves only its last state,
+ * in column 0. checkpoint_slots[r][j] (-1: none) receives a copy of the state
  * after position (j + 1) * checkpoint_interval of the request's sequence,
  * for those that fall into this step; j counts from the first such. */
 #define ATTN_EXT_STATE "attn.ext.state/1"
