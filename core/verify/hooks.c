@@ -124,7 +124,8 @@ static const struct {
     {"_ZnamSt11align_val_t", (void (*)(void))my_aligned_new},
 };
 
-#if defined(__x86_64__) && defined(__linux__) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__x86_64__) && defined(__linux__) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 static void
 patch(uintptr_t slot, const char *name)
 {
