@@ -169,6 +169,11 @@ shfl_xor(T value, int mask)
 {
     return __shfl_xor_sync(~0u, value, mask);
 }
+GPU_FN bool
+warp_all(bool value)
+{
+    return __all_sync(~0u, value);
+}
 GPU_FN void
 syncwarp()
 {

@@ -146,6 +146,15 @@ shfl_xor(T value, int mask, Where w = EMU_HERE)
     static_assert(sizeof(T) == 4, "one register");
     return emu::shuffle(value, uint32_t(lane() ^ mask), w);
 }
+/* True on all lanes or on none: is it so on all? */
+inline bool
+warp_all(bool value, Where w = EMU_HERE)
+{
+    int all = value;
+    for (int mask = 1; mask < int(emu::block->launch.warp_size); mask *= 2)
+        all &= shfl_xor(all, mask, w);
+    return all != 0;
+}
 inline void
 syncwarp(Where w = EMU_HERE)
 {

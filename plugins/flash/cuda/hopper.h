@@ -39,7 +39,7 @@ template <class T, int DQ, int DV, int BN> struct Hopper {
     static constexpr int kQSlab = kRows * kSlab, kKSlab = BN * kSlab;
     static constexpr int kKStage = DQ / 64 * kKSlab, kVStage = DV / 64 * kKSlab;
     static constexpr uint32_t kWord = 0;
-    static constexpr uint32_t kQFull = 16, kQEmpty = 24, kTail = 32;
+    static constexpr uint32_t kItem = 4, kQFull = 16, kQEmpty = 24, kTail = 32;
     static constexpr uint32_t kKFull = 40, kKEmpty = 56, kVFull = 72, kVEmpty = 88;
     static constexpr uint32_t kQ = 1024;
     static constexpr uint32_t kK = kQ + DQ / 64 * kQSlab;
@@ -57,15 +57,6 @@ template <class T, int DQ, int DV, int BN> struct Hopper {
             parity ^= stage == 0;
         }
     };
-
-    /* Items of this block: forwards and backwards in turn, so that each block gets long and short
-     * ones. -1: no more. */
-    static GPU_FN int item_number(const List &list, int round)
-    {
-        const int n = gpu::nblocks();
-        const int i = round * n + (round % 2 ? n - 1 - gpu::bid() : gpu::bid());
-        return i < gpu::gload(list.head) ? i : -1;
-    }
 
     static GPU_FN int tiles_of(const Item &item)
     {
@@ -134,11 +125,18 @@ template <class T, int DQ, int DV, int BN> struct Hopper {
         gpu::syncwarp();
     }
 
-    static GPU_FN void load_q(Loader &w, const Request &r, const Item &item)
+    /* Tells the consumers which item comes next (-1: none), and loads its queries. */
+    static GPU_FN void announce(Loader &w, int number)
     {
-        const Layer &l = w.p.forward.layer;
         gpu::mbar_wait(kQEmpty, w.q_parity);
         w.q_parity ^= 1;
+        if (gpu::lane() == 0)
+            gpu::sts<int32_t>(kItem, number);
+    }
+
+    static GPU_FN void load_q(const Loader &w, const Request &r, const Item &item)
+    {
+        const Layer &l = w.p.forward.layer;
         expect(kQFull, DQ / 64 * kQSlab);
         if (gpu::lane() < DQ / 64) {
             const int c[3] = {gpu::lane() * 64, item.head * l.group, r.start + item.row / l.group};
@@ -186,31 +184,50 @@ template <class T, int DQ, int DV, int BN> struct Hopper {
         w.v.step();
     }
 
+    static GPU_FN void load_item(Loader &w, const Item &item)
+    {
+        const Request r = request_of(w.p.forward.layer, w.b, item.req);
+        int key = item.key_from + (tiles_of(item) - 1) * BN;
+        Page now = look_up(w, r, key), next = now;
+        load_q(w, r, item);
+        load_k(w, item, now);
+        for (; key >= item.key_from; key -= BN, now = next) {
+            if (key > item.key_from) {
+                next = look_up(w, r, key - BN);
+                load_k(w, item, next);
+            }
+            load_v(w, r, item, key, now);
+        }
+    }
+
+    /* The first item is the block's own number, the others are drawn: whoever is free takes the
+     * longest that is left. */
+    static GPU_FN int draw(const List &list, int count)
+    {
+        int ticket = 0;
+        if (gpu::lane() == 0 && count > gpu::nblocks())
+            ticket = gpu::atomic_add(list.head + 1, 1);
+        return count > gpu::nblocks() ? gpu::nblocks() + gpu::shfl(ticket, 0) : count;
+    }
+
     static GPU_FN void load_all(const Params &p, const Batch &b)
     {
         Loader w = {p, b, {}, {}, 1, 0};
         const List &list = p.forward.list;
-        for (int round = 0;; round++) {
-            const int i = item_number(list, round);
-            if (i < 0)
-                break;
+        const int count = gpu::gload(list.head);
+        for (int i = gpu::bid(); i < count; i = draw(list, count)) {
             const Item item = item_at(list, i);
-            const Request r = request_of(p.forward.layer, b, item.req);
-            const int tiles = tiles_of(item);
-            if (tiles == 0)
-                continue;
-            int key = item.key_from + (tiles - 1) * BN;
-            Page now = look_up(w, r, key), next = now;
-            load_q(w, r, item);
-            load_k(w, item, now);
-            for (; key >= item.key_from; key -= BN, now = next) {
-                if (key > item.key_from) {
-                    next = look_up(w, r, key - BN);
-                    load_k(w, item, next);
-                }
-                load_v(w, r, item, key, now);
-            }
+            announce(w, i);
+            if (tiles_of(item) > 0)
+                load_item(w, item);
+            else if (gpu::lane() == 0)
+                gpu::mbar_arrive(kQFull);
         }
+        announce(w, -1);
+        if (gpu::lane() == 0)
+            gpu::mbar_arrive(kQFull);
+        if (count > gpu::nblocks())
+            leave(list);
     }
 
     /* -------------------------------------------------------- the consumers */
@@ -336,8 +353,11 @@ template <class T, int DQ, int DV, int BN> struct Hopper {
             st.p[i][j] = gpu::pack2<T>(st.s[8 * i + 2 * j], st.s[8 * i + 2 * j + 1]);
     }
 
+    /* Mostly the maximum has settled and there is nothing to do. */
     static GPU_FN void rescale(State &st)
     {
+        if (gpu::warp_all(st.keep[0] == 1.0f && st.keep[1] == 1.0f))
+            return;
         GPU_UNROLL
         for (int i = 0; i < DV / 2; i++)
             st.o[i] *= st.keep[i / 2 % 2];
@@ -366,8 +386,6 @@ template <class T, int DQ, int DV, int BN> struct Hopper {
     static GPU_FN void attend(Consumer &w, State &st, const Item &item)
     {
         const int tiles = tiles_of(item);
-        gpu::mbar_wait(kQFull, w.q_parity);
-        w.q_parity ^= 1;
         gpu::mbar_wait(kKFull + uint32_t(8 * w.k.stage), w.k.parity);
         take_turn(w);
         issue_scores(w, st);
@@ -404,6 +422,8 @@ template <class T, int DQ, int DV, int BN> struct Hopper {
             st.max[h] = FLASH_NONE, st.sum[h] = 0.0f;
         if (tiles_of(item) > 0)
             attend(w, st, item);
+        else
+            release(kQEmpty);
         GPU_UNROLL
         for (int h = 0; h < 2; h++) {
             st.sum[h] += gpu::shfl_xor(st.sum[h], 1);
@@ -422,12 +442,12 @@ template <class T, int DQ, int DV, int BN> struct Hopper {
         Consumer w = {p.forward, gpu::tid() / 128 - 1, {}, {}, 0, {}, {}, 0, 0};
         if (w.group == 1)
             give_turn(w);
-        const List &list = p.forward.list;
-        for (int round = 0;; round++) {
-            const int i = item_number(list, round);
+        for (;; w.q_parity ^= 1) {
+            gpu::mbar_wait(kQFull, w.q_parity);
+            const int i = gpu::lds<int32_t>(kItem);
             if (i < 0)
                 break;
-            process(w, b, item_at(list, i));
+            process(w, b, item_at(p.forward.list, i));
         }
     }
 
@@ -437,11 +457,11 @@ template <class T, int DQ, int DV, int BN> struct Hopper {
         const Batch b = *p.forward.batch;
         start();
         if (gpu::tid() < 128) {
-            gpu::regs_give<24>();
+            gpu::regs_give<40>();
             if (gpu::tid() < 32)
                 load_all(p, b);
         } else {
-            gpu::regs_take<240>();
+            gpu::regs_take<232>();
             consume_all(p, b);
         }
 #endif

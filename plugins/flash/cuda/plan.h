@@ -17,7 +17,8 @@ struct PlanKernel {
     using Params = Plan;
     static constexpr int kThreads = 256, kMinBlocks = 1;
     static constexpr const char *kName = "flash_plan";
-    static constexpr int kBuckets = 64;
+    static constexpr int kBuckets = 64, kSections = 16;
+    static constexpr int kSectionBytes = 8 << 20;
 
     /* Shared words. */
     enum : uint32_t {
@@ -30,7 +31,7 @@ struct PlanKernel {
         kPrefillSlots = 24,
         kLongest = 28,
         kBucket = 32,
-        kSharedBytes = kBucket + 4 * kBuckets
+        kSharedBytes = kBucket + 4 * kBuckets * kSections
     };
 
     static GPU_FN int shared_int(uint32_t at)
@@ -117,16 +118,15 @@ struct PlanKernel {
         return (keys + each - 1) / each;
     }
 
-    static GPU_FN void place(const Plan &p, const List &list, uint32_t count, uint32_t slots,
-                             const Request &r, int row, const Tile &t, int splits)
+    static GPU_FN void place(const List &list, uint32_t count, uint32_t slots, const Request &r,
+                             int row, const Tile &t, int splits, int head, int heads)
     {
-        const int heads = p.layer.num_kv_heads;
         const int at = gpu::shared_add(count, heads * splits);
         int slot = 0;
         if (splits > 1)
             slot = gpu::shared_add(slots, heads * splits);
         for (int h = 0; h < heads; h++)
-            emit(list, at + h * splits, r, h, row, t, splits, slot + h * splits);
+            emit(list, at + h * splits, r, head + h, row, t, splits, slot + h * splits);
     }
 
     static GPU_FN void count(const Plan &p)
@@ -156,23 +156,42 @@ struct PlanKernel {
     {
         const int chunk = decode_chunk(shared_int(kDecodeTiles), p.decode.grid);
         each_decode(p, [&](const Request &r, const Tile &t) {
-            place(p, p.decode, kDecodeCount, kDecodeSlots, r, 0, t, splits_of(t.keys, chunk));
+            place(p.decode, kDecodeCount, kDecodeSlots, r, 0, t, splits_of(t.keys, chunk), 0,
+                  p.layer.num_kv_heads);
         });
     }
 
-    /* Counts the items of each bucket of lengths, then places them longest first. */
+    /* Heads that are worked on at a time, so that their keys and values stay close in the L2. */
+    static GPU_FN int section_heads(const Plan &p, int longest)
+    {
+        const int bytes = (p.layer.d + p.layer.dv) * 2 * p.prefill.keys;
+        const int fit = kSectionBytes / bytes / longest, heads = p.layer.num_kv_heads;
+        return max_(max_(1, fit), (heads + kSections - 1) / kSections);
+    }
+
+    /* Calls f(bucket word, first head, heads) for each section of a tile. */
+    template <class F> static GPU_FN void each_section(const Plan &p, int keys, int longest, F f)
+    {
+        const int each = section_heads(p, longest), heads = p.layer.num_kv_heads;
+        const int bucket = bucket_of(keys, longest);
+        for (int head = 0, i = bucket; head < heads; head += each, i += kBuckets)
+            f(kBucket + 4 * uint32_t(i), head, min_(each, heads - head));
+    }
+
+    /* Counts the items of each section's buckets of lengths, then places them: section by section,
+     * longest first. */
     static GPU_FN void list_prefill(const Plan &p)
     {
         const int chunk = prefill_chunk(p), longest = shared_int(kLongest);
-        const int heads = p.layer.num_kv_heads;
         each_prefill_tile(p, [&](const Request &, int, const Tile &t) {
-            const uint32_t b = uint32_t(bucket_of(t.keys, longest));
-            gpu::shared_add(kBucket + 4 * b, heads * splits_of(t.keys, chunk));
+            each_section(p, t.keys, longest, [&](uint32_t word, int, int heads) {
+                gpu::shared_add(word, heads * splits_of(t.keys, chunk));
+            });
         });
         gpu::barrier();
         if (gpu::tid() == 0) {
             int at = 0;
-            for (uint32_t b = 0; b < kBuckets; b++) {
+            for (uint32_t b = 0; b < kBuckets * kSections; b++) {
                 const int n = shared_int(kBucket + 4 * b);
                 gpu::sts<int32_t>(kBucket + 4 * b, at);
                 at += n;
@@ -181,9 +200,10 @@ struct PlanKernel {
         }
         gpu::barrier();
         each_prefill_tile(p, [&](const Request &r, int row, const Tile &t) {
-            const uint32_t b = uint32_t(bucket_of(t.keys, longest));
-            place(p, p.prefill, kBucket + 4 * b, kPrefillSlots, r, row, t,
-                  splits_of(t.keys, chunk));
+            each_section(p, t.keys, longest, [&](uint32_t word, int head, int heads) {
+                place(p.prefill, word, kPrefillSlots, r, row, t, splits_of(t.keys, chunk), head,
+                      heads);
+            });
         });
     }
 
@@ -205,7 +225,8 @@ struct PlanKernel {
         gpu::barrier();
         count(p);
         list_decode(p);
-        list_prefill(p);
+        if (shared_int(kPrefillTiles) > 0)
+            list_prefill(p);
         gpu::barrier();
         if (gpu::tid() == 0) {
             open(p.decode, shared_int(kDecodeCount));
