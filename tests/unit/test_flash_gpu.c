@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A flash backend with a device service, straight through the ABI, against fp64
- * from the definition. Takes the emulated plugin, or the one ATTN_TEST_PLUGIN
+ * from the definition. Takes the emulated plugin, or the one FLASH_TEST_PLUGIN
  * names. Poison: cache slots no sequence owns are NaN, table entries past a
  * sequence are 0x7FFFFFFF. */
 #include <attn/plugin.h>
@@ -725,7 +725,7 @@ END_TEST
 static int
 open_plugin(void)
 {
-    const char *path = getenv("ATTN_TEST_PLUGIN"),
+    const char *path = getenv("FLASH_TEST_PLUGIN"),
                *top = getenv("top_builddir");
     char emulated[1024];
     snprintf(emulated, sizeof emulated, "%s/.libs/attn_flash_cuda_emu.so",

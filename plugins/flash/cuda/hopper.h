@@ -444,7 +444,7 @@ template <class T, int DQ, int DV, int BN> struct Hopper {
             give_turn(w);
         for (;; w.q_parity ^= 1) {
             gpu::mbar_wait(kQFull, w.q_parity);
-            const int i = gpu::lds<int32_t>(kItem);
+            const int i = gpu::shfl(gpu::lane() == 0 ? gpu::lds<int32_t>(kItem) : 0, 0);
             if (i < 0)
                 break;
             process(w, b, item_at(p.forward.list, i));
