@@ -68,8 +68,8 @@ namespace gpu
 
 /* The arguments are read where they lie, in constant memory; a copy of them would be private. */
 template <class K>
-__attribute__((global, amdgpu_flat_work_group_size(K::kThreads, K::kThreads))) void
-    kernel(typename K::Params)
+__attribute__((global, amdgpu_flat_work_group_size(K::kThreads, K::kThreads),
+               amdgpu_waves_per_eu(1, 1))) void kernel(typename K::Params)
 {
 #if defined(__HIP_DEVICE_COMPILE__)
     typedef const __attribute__((address_space(4))) typename K::Params Constant;
