@@ -26,8 +26,7 @@ extern "C" {
 typedef int32_t attn_status;
 #define ATTN_OK 0
 #define ATTN_E_ARG 1         /* the caller broke the contract */
-#define ATTN_E_UNSUPPORTED 2 /* valid, but not by this backend: try the next \
-                              */
+#define ATTN_E_UNSUPPORTED 2 /* valid, but not by this backend */
 #define ATTN_E_VERSION 3     /* ABI ranges do not meet */
 #define ATTN_E_NOMEM 4
 #define ATTN_E_DEVICE 5    /* device fault; sticky for the context */
