@@ -178,12 +178,31 @@ START_TEST(test_mamba1)
 }
 END_TEST
 
+/* f32 all through: where the plain implementation is lucky, the rule leaves
+ * one ulp of the largest value. */
+START_TEST(test_mamba1_f32)
+{
+    static const uint32_t states[] = {16, 161, 10, 1};
+    static const uint64_t features[] = {0, ATTN_F_GATE, ATTN_F_DRAFTS,
+                                        ATTN_F_CHECKPOINTS};
+    static const char *const spec[] = {"2q1s40_q1_q24", "q70s90_q5s9",
+                                       "3q1s50_q1s20", "q100s150_q6s66"};
+    for (uint32_t seed = 1; seed <= 64; seed++) {
+        attn_mamba1_layer l = make_layer1(64, states[seed / 4 % 4], F32, F32);
+        l.conv_width = 2 + seed % 7;
+        l.head.features = features[seed % 4];
+        expect_right(&l.head, levels[_i], spec[seed % 4], seed, 0, "mamba1");
+    }
+}
+END_TEST
+
 START_TEST(test_invariance)
 {
     const attn_mamba2_layer l2 = make_layer(40, 64, 2, 64, BF16, F32);
     const attn_mamba1_layer l1 = make_layer1(512, 16, BF16, F32);
-    const attn_layer *layers[] = {&l2.head, &l1.head};
-    for (int i = 0; i < 2; i++) {
+    const attn_mamba1_layer l1f = make_layer1(512, 16, F32, F32);
+    const attn_layer *layers[] = {&l2.head, &l1.head, &l1f.head};
+    for (int i = 0; i < 3; i++) {
         attn_call *first = NULL;
         attn_call *call = make_call(layers[i], "q1s3k_q300s900_q4s20_q1", 5, 0);
         for (uint32_t threads = 1; threads <= 4; threads++) {
@@ -257,6 +276,7 @@ main(void)
     tcase_add_loop_test(t, test_shapes, 0, NUM_LEVELS);
     tcase_add_loop_test(t, test_features, 0, NUM_LEVELS);
     tcase_add_loop_test(t, test_mamba1, 0, NUM_LEVELS);
+    tcase_add_loop_test(t, test_mamba1_f32, 0, NUM_LEVELS);
     tcase_add_loop_test(t, test_invariance, 0, NUM_LEVELS);
     tcase_add_loop_test(t, test_recorded, 0, NUM_LEVELS);
     tcase_add_test(t, test_refusal);

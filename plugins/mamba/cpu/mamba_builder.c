@@ -72,8 +72,10 @@ size_scratch(attn_builder *b)
     const size_t columns = b->block_heads * p + (b->mamba1 ? 0 : 2 * n);
     s->conv = align64(4 * chunk * columns);
     s->window = align64(4 * (b->width - 1u) * columns);
-    s->steps = b->mamba1 ? align64(4 * 2 * chunk * n) : 3 * align64(4 * chunk * b->block_heads);
-    s->state = align64(4 * b->block_heads * n * p);
+    /* mamba_wide1.h holds these in f64. */
+    const size_t real = b->mamba1 && b->x_type == GT_F32 ? 8 : 4;
+    s->steps = b->mamba1 ? align64(real * 2 * chunk * n) : 3 * align64(4 * chunk * b->block_heads);
+    s->state = align64(real * b->block_heads * n * p);
     if (!b->mamba1) {
         const size_t wide = p > chunk ? p : chunk;
         s->cells = align64(4 * chunk * n / e);
