@@ -61,15 +61,14 @@ GEMM_INLINE vd
 vd_exp2(vd x)
 {
 #if VL == 16
-    x = (vd)_mm512_max_pd((__m512d)vd_set(-1100.0), (__m512d)x);
-    x = (vd)_mm512_min_pd((__m512d)vd_set(1100.0), (__m512d)x);
     const vd n = (vd)_mm512_roundscale_pd((__m512d)x, 0);
+    const vd f = (vd)_mm512_reduce_pd((__m512d)x, 0); /* x - n; 0 at infinity */
 #else
     x = vd_select((vl)(x < vd_set(-1021.0)), vd_set(-1021.0), x);
     x = vd_select((vl)(x > vd_set(1023.0)), vd_set(1023.0), x);
     const vd t = x + vd_set(6755399441055744.0), n = t - vd_set(6755399441055744.0);
-#endif
     const vd f = x - n;
+#endif
     vd p = vd_set(1.5297323760701075e-05) * f + vd_set(0.0001546144469856913);
     p = p * f + vd_set(0.001333350238616277);
     p = p * f + vd_set(0.009618056678524637);
