@@ -343,6 +343,24 @@ new_output(run *r, const char *name, attn_dtype type, uint32_t ndim,
     return t;
 }
 
+/* The cache with pad elements of NaN between its blocks; the caller frees. */
+static void *
+spread_blocks(view *cache, uint32_t pad, int64_t *strides)
+{
+    const size_t e = cache->t.dtype.bits / 8u, n = (size_t)cache->t.shape[0];
+    const size_t old = (size_t)cache->t.strides[0] * e, now = old + pad * e;
+    char *data = malloc(n * now);
+    ck_assert_ptr_nonnull(data);
+    memset(data, 0xff, n * now);
+    for (size_t i = 0; i < n; i++)
+        memcpy(data + i * now, (const char *)cache->t.data + i * old, old);
+    memcpy(strides, cache->t.strides, 3 * sizeof *strides);
+    strides[0] += pad;
+    cache->t.strides = strides;
+    cache->t.data = data;
+    return data;
+}
+
 static void
 run_mla(run *r)
 {
@@ -356,6 +374,10 @@ run_mla(run *r)
     prepare(r, &k.head);
     view qn = view_of(find(c, "q_nope")), qp = view_of(find(c, "q_pe"));
     view cache = view_of(copy(r->result, c, "kv_cache"));
+    int64_t strides[3];
+    void *spread = r->h->block_pad
+                       ? spread_blocks(&cache, r->h->block_pad, strides)
+                       : NULL;
     view scale = view_of(find(c, "kv_scale"));
     view lat = view_of(find(c, "latent")), pe = view_of(find(c, "k_pe"));
     view out = view_of(new_output(r, "out", l->out_dtype, 3, shape));
@@ -374,6 +396,7 @@ run_mla(run *r)
                                 .out = PTR(out),
                                 .lse = PTR(lse)};
     forward(r, lat.present ? &u.head : NULL, &f.head);
+    free(spread);
 }
 
 static void

@@ -17,6 +17,7 @@ typedef struct harness {
     uint32_t threads;
     double build_us, forward_us; /* of the last run */
     uint32_t repeats;            /* forwards timed; 0: one */
+    uint32_t block_pad;          /* elements between blocks of the MLA cache */
 } harness;
 
 /* Loads build/.libs/FILE, initialises it with isa (and key = value when key

@@ -139,6 +139,25 @@ START_TEST(test_shapes)
 }
 END_TEST
 
+/* Blocks an odd number of 16-bit elements apart; a key tile starts at the
+ * last row of one. */
+START_TEST(test_block_stride)
+{
+    for (int w = 0; w < 2; w++) {
+        harness h;
+        if (!harness_open(&h, "attn_mla_cpu.so", "mla.cpu", 2, levels[_i],
+                          "expand_from", w ? "1" : "1000000")) {
+            harness_close(&h);
+            return;
+        }
+        h.block_pad = 1;
+        const attn_mla_layer l = make_layer(4, 64, 32, 64, 128, 9, BF16, BF16);
+        expect_right(&h, &l, "q1s600_q20s700", 13, 0, "odd block stride");
+        harness_close(&h);
+    }
+}
+END_TEST
+
 START_TEST(test_masks)
 {
     harness h;
@@ -271,6 +290,10 @@ main(void)
     tcase_add_loop_test(t, test_recorded, 0, NUM_LEVELS);
     tcase_add_loop_test(t, test_fp8_store, 0, NUM_LEVELS);
     tcase_add_test(t, test_refusal);
+    suite_add_tcase(s, t);
+    t = tcase_create("stride");
+    tcase_set_timeout(t, 120);
+    tcase_add_loop_test(t, test_block_stride, 0, NUM_LEVELS);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);

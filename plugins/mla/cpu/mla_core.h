@@ -278,12 +278,14 @@ core_run(const char *const *rows, uint32_t first, uint32_t num)
     return i - first;
 }
 
-/* Whether runs of cache rows may be used where they lie. */
+/* Whether runs of cache rows may be used where they lie: a run may reach
+ * from the last row of a block into the next block, in steps of whole cells. */
 static int
 core_direct(const attn_builder *b, const attn_tensor *cache)
 {
-    return b->direct && b->group->block_size >= 8 &&
-           cache->strides[1] * (int64_t)gt_size(b->kv_type) % 4 == 0;
+    const int64_t size = (int64_t)gt_size(b->kv_type);
+    return b->direct && b->group->block_size >= 8 && cache->strides[0] * size % 4 == 0 &&
+           cache->strides[1] * size % 4 == 0;
 }
 
 /* Makes cells of rows, if they are none, and lets rows point there. */
