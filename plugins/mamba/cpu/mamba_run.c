@@ -79,19 +79,22 @@ mamba_build(attn_builder *b, const attn_batch *batch, const attn_kv_group *group
     return ATTN_OK;
 }
 
+/* rest: the sizes behind rows, which the tensor may exceed. */
 static attn_status
-check_tensor(const attn_tensor *t, const char *name, gemm_type type, int64_t rows, int64_t second,
-             int32_t ndim, attn_error *err)
+check_tensor(const attn_tensor *t, const char *name, gemm_type type, int64_t rows,
+             const int64_t *rest, int32_t ndim, attn_error *err)
 {
     char text[128];
     if (!t)
         return attn_fail(err, ATTN_E_ARG, name, "missing");
-    if (t->ndim == ndim && gt_of(t->dtype) == type && t->shape[0] >= rows &&
-        t->shape[1] == second && (t->shape[ndim - 1] <= 1 || t->strides[ndim - 1] == 1))
+    int ok = t->ndim == ndim && gt_of(t->dtype) == type && t->shape[0] >= rows;
+    for (int32_t i = 1; ok && i < ndim; i++)
+        ok = t->shape[i] == rest[i - 1];
+    if (ok && (t->shape[ndim - 1] <= 1 || t->strides[ndim - 1] == 1))
         return ATTN_OK;
     snprintf(text, sizeof text,
-             "wants %d dimensions [%lld, %lld, ..] of %zu-byte floats, inner stride 1", ndim,
-             (long long)rows, (long long)second, gt_size(type));
+             "wants %d dimensions [%lld, %lld, .., %lld] of %zu-byte floats, inner stride 1", ndim,
+             (long long)rows, (long long)rest[0], (long long)rest[ndim - 2], gt_size(type));
     return attn_fail(err, ATTN_E_ARG, name, text);
 }
 
@@ -100,22 +103,25 @@ check_common(const mamba_step *s, attn_error *err)
 {
     const attn_builder *b = s->b;
     const int64_t t = b->batch->num_tokens, slots = b->group->num_blocks;
+    const int64_t conv[] = {b->channels, (int64_t)b->width - 1};
+    const int64_t head[] = {b->heads, b->p, b->n}, channel[] = {b->heads, b->n};
     const int32_t nd = b->mamba1 ? 2 : 3;
-    attn_status st = check_tensor(s->x, b->mamba1 ? "x" : "xbc", b->x_type, t, b->channels, 2, err);
+    attn_status st = check_tensor(s->x, b->mamba1 ? "x" : "xbc", b->x_type, t, conv, 2, err);
     if (st == ATTN_OK)
-        st = check_tensor(s->dt, "dt", b->x_type, t, b->heads, 2, err);
+        st = check_tensor(s->dt, "dt", b->x_type, t, head, 2, err);
     if (st == ATTN_OK && s->z)
-        st = check_tensor(s->z, "z", b->x_type, t, b->heads, nd, err);
+        st = check_tensor(s->z, "z", b->x_type, t, head, nd, err);
     if (st == ATTN_OK)
-        st = check_tensor(s->conv, "conv_state", b->conv_type, slots, b->channels, 3, err);
+        st = check_tensor(s->conv, "conv_state", b->conv_type, slots, conv, 3, err);
     if (st == ATTN_OK)
-        st = check_tensor(s->ssm, "ssm_state", b->ssm_type, slots, b->heads, nd + 1, err);
+        st = check_tensor(s->ssm, "ssm_state", b->ssm_type, slots, b->mamba1 ? channel : head,
+                          nd + 1, err);
     if (st == ATTN_OK)
-        st = check_tensor(s->out, "out", b->out_type, t, b->heads, nd, err);
+        st = check_tensor(s->out, "out", b->out_type, t, head, nd, err);
     if (st == ATTN_OK && b->mamba1)
-        st = check_tensor(s->bb, "b", b->x_type, t, b->n, 2, err);
+        st = check_tensor(s->bb, "b", b->x_type, t, channel + 1, 2, err);
     if (st == ATTN_OK && b->mamba1)
-        st = check_tensor(s->cc, "c", b->x_type, t, b->n, 2, err);
+        st = check_tensor(s->cc, "c", b->x_type, t, channel + 1, 2, err);
     return st;
 }
 

@@ -9,7 +9,7 @@ check_tensor(const attn_tensor *t, const char *name, gemm_type type, const int64
     int ok = t != NULL && t->ndim == ndim && gt_of(t->dtype) == type;
     for (int32_t i = 0; ok && i < ndim; i++)
         ok = t->shape[i] == shape[i] || (i == 0 && t->shape[i] >= shape[i]);
-    if (ok && (t->shape[ndim - 1] <= 1 || t->strides[ndim - 1] == 1 || ndim < 3))
+    if (ok && (t->shape[ndim - 1] <= 1 || t->strides[ndim - 1] == 1))
         return ATTN_OK;
     if (!t)
         return attn_fail(err, ATTN_E_ARG, name, "missing");
@@ -25,6 +25,13 @@ static float
 scale_of(const attn_builder *b, const attn_tensor *t)
 {
     return t && gt_size(b->kv_type) == 1 ? *(const float *)(const void *)gt_data(t) : 1.0f;
+}
+
+static attn_status
+check_scale(const attn_tensor *t, attn_error *err)
+{
+    const int64_t one[] = {1};
+    return t ? check_tensor(t, "kv_scale", GT_F32, one, 1, err) : ATTN_OK;
 }
 
 static attn_status
@@ -71,6 +78,8 @@ mla_update_cache(attn_builder *b, const attn_head *args, attn_error *err)
     const attn_mla_update *a = (const attn_mla_update *)args;
     if (!b->batch)
         return attn_fail(err, ATTN_E_ARG, "builder", "update_cache before build");
+    if (a->head.struct_size < sizeof *a)
+        return attn_fail(err, ATTN_E_ARG, "args", "not an attn_mla_update block");
     if (!b->group->slot_mapping)
         return attn_fail(err, ATTN_E_ARG, "group.slot_mapping", "missing on the host");
     const int64_t lat[] = {b->batch->num_tokens, b->c}, pe[] = {b->batch->num_tokens, b->dr};
@@ -79,6 +88,8 @@ mla_update_cache(attn_builder *b, const attn_head *args, attn_error *err)
         status = check_tensor(a->k_pe, "k_pe", b->q_type, pe, 2, err);
     if (status == ATTN_OK)
         status = check_cache(b, a->kv_cache, "kv_cache", err);
+    if (status == ATTN_OK)
+        status = check_scale(a->kv_scale, err);
     if (status != ATTN_OK)
         return status;
     store_job job = {b, a, scale_of(b, a->kv_scale)};
@@ -145,6 +156,8 @@ check_forward(const attn_builder *b, const attn_mla_forward *a, attn_error *err)
         status = check_tensor(a->q_pe, "q_pe", b->q_type, pe, 3, err);
     if (status == ATTN_OK)
         status = check_cache(b, a->kv_cache, "kv_cache", err);
+    if (status == ATTN_OK)
+        status = check_scale(a->kv_scale, err);
     if (status == ATTN_OK)
         status = check_tensor(a->out, "out", b->out_type, out, 3, err);
     if (status == ATTN_OK && a->lse)
