@@ -90,6 +90,35 @@ check_mirrors(const attn_batch *b, const attn_kv_group *kv, attn_error *err)
                           "%s is NULL: the backend runs on a device", name);
 }
 
+/* What the step's masks need and the layer was not described with: a backend
+ * chosen without it would compute something else in silence. */
+static attn_status
+check_masks(const attn_group *g, const attn_batch *batch, attn_error *err)
+{
+    const attn_ext_prefix_ranges *ranges =
+        (const attn_ext_prefix_ranges *)attn_ext_find(batch->ext,
+                                                      ATTN_EXT_PREFIX_RANGES);
+    const struct {
+        int used;
+        uint64_t feature;
+        const char *where;
+    } masks[] = {
+        {(batch->flags & ATTN_BATCH_CROSS) != 0, ATTN_F_CROSS, "batch.flags"},
+        {batch->causal || batch->causal_device, ATTN_F_PER_REQUEST_CAUSAL,
+         "batch.causal"},
+        {ranges && ranges->max_ranges, ATTN_F_PREFIX_RANGES, "batch.ext"},
+    };
+    if (!layer_block_size(g))
+        return ATTN_OK;
+    for (size_t i = 0; i < sizeof masks / sizeof *masks; i++)
+        if (masks[i].used && !(g->layer->features & masks[i].feature))
+            return attn_error_set(
+                err, ATTN_E_ARG, masks[i].where,
+                "%s: the layer was described without feature %s",
+                masks[i].where, attn_feature_str(masks[i].feature));
+    return ATTN_OK;
+}
+
 static attn_status
 check_step(const attn_group *g, const attn_batch *batch,
            const attn_kv_group *kv, const attn_stream *stream, attn_error *err)
@@ -99,6 +128,8 @@ check_step(const attn_group *g, const attn_batch *batch,
         s = check_limits(&g->limits, batch, kv, err);
     if (s == ATTN_OK)
         s = attn_kv_group_validate(kv, batch, ATTN_CHECK_PAGES, err);
+    if (s == ATTN_OK)
+        s = check_masks(g, batch, err);
     if (s != ATTN_OK)
         return s;
     uint32_t size = layer_block_size(g);

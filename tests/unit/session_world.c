@@ -116,9 +116,16 @@ make_tensors(void)
 void
 open_world(const char *ini, const char *backend)
 {
+    open_world_with(0, ini, backend);
+}
+
+void
+open_world_with(uint64_t features, const char *ini, const char *backend)
+{
     ck_assert_good(attn_session_create(fake_registry(ini), &w.session, &err),
                    err);
-    ck_assert_good(make_group(w.session, 0, backend, &w.group, &err), err);
+    ck_assert_good(make_group(w.session, features, backend, &w.group, &err),
+                   err);
     ck_assert_good(attn_group_add_layer(w.group, NULL, &w.layer, &err), err);
     make_tensors();
 }

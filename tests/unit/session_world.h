@@ -44,6 +44,7 @@ void make_step(uint32_t reqs, const int32_t (*lengths)[2]);
 
 /* A session, a group and a layer; ini as for fake_registry. */
 void open_world(const char *ini, const char *backend);
+void open_world_with(uint64_t features, const char *ini, const char *backend);
 void close_world(void);
 
 /* build, update_cache, forward. */

@@ -176,6 +176,34 @@ START_TEST(steps_are_checked)
 }
 END_TEST
 
+/* A mask the layer was not described with must not be dropped in silence. */
+START_TEST(masks_are_checked)
+{
+    static const uint8_t causal[4] = {1, 1, 1, 1};
+    static const int32_t rows[4][2] = {{0, 1}, {-1, -1}, {-1, -1}, {-1, -1}};
+    attn_ext_prefix_ranges ranges = {
+        .head = {sizeof ranges, 0, ATTN_EXT_PREFIX_RANGES, NULL},
+        .max_ranges = 1,
+        .ranges = rows[0]};
+    open_world("", NULL);
+    make_step(4, mixed);
+    w.batch.flags = ATTN_BATCH_CROSS;
+    ck_assert_error(run_step(), err, ATTN_E_ARG,
+                    "batch.flags: the layer was described without feature "
+                    "cross");
+    make_step(4, mixed);
+    w.batch.causal = causal;
+    ck_assert_error(run_step(), err, ATTN_E_ARG,
+                    "without feature per_request_causal");
+    make_step(4, mixed);
+    w.batch.ext = &ranges.head;
+    ck_assert_error(run_step(), err, ATTN_E_ARG,
+                    "without feature prefix_ranges");
+    ck_assert_uint_eq(fake.builds, 0);
+    close_world();
+}
+END_TEST
+
 START_TEST(set_up_is_checked)
 {
     attn_group *g = NULL;
@@ -318,7 +346,7 @@ i32_of(const attn_tensor *t, int64_t row, int64_t col)
 START_TEST(metadata_goes_to_the_device)
 {
     fake.on_device = 1;
-    open_world(two, NULL);
+    open_world_with(ATTN_F_PREFIX_RANGES, two, NULL);
     attn_upload *u = open_upload();
     const attn_stream s = {.handle = 1, .device = {ATTN_DEVICE_EXT, 0}};
     const attn_batch *b;
@@ -426,7 +454,7 @@ END_TEST
 
 UNIT_MAIN("session", 20, one_backend, two_backends_share_a_step,
           two_backends_need_decodes_first, nothing_is_allocated_after_set_up,
-          tensors_are_checked, steps_are_checked, set_up_is_checked,
-          plugin_failures_are_told, caches_are_described,
+          tensors_are_checked, steps_are_checked, masks_are_checked,
+          set_up_is_checked, plugin_failures_are_told, caches_are_described,
           device_backends_get_their_memory, metadata_goes_to_the_device,
           metadata_stays_on_the_cpu, memory_shortage_is_an_error)

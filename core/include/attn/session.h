@@ -73,8 +73,10 @@ ATTN_API attn_status attn_group_add_layer(attn_group *group,
                                           attn_error *err);
 
 /* [group][hot] Validates (attn_batch_validate, attn_kv_group_validate with
- * the pages the step writes, the limits) and builds. Batch, group and their
- * arrays stay valid and unchanged until the last forward of the step. stream
+ * the pages the step writes, the limits; ATTN_E_ARG too for per-request
+ * causal, prefix ranges or ATTN_BATCH_CROSS when the attention layer was
+ * described without that feature) and builds. Batch, group and their arrays
+ * stay valid and unchanged until the last forward of the step. stream
  * NULL: the CPU's. A GPU backend needs the device mirrors. */
 ATTN_API attn_status attn_group_build(attn_group *group,
                                       const attn_batch *batch,
