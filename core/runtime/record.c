@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,13 +21,17 @@
 #define DEFAULT_LIMIT (1ull << 30)
 #define UNUSED 0x7FFFFFFF /* block-table entries past a sequence */
 
+/* Of the process: its sessions share the directory, and no call may take
+ * another's name. */
+static _Atomic uint32_t next_number;
+
 struct attn_recorder {
     char *dir;
     uint64_t limit;
+    _Atomic int full;     /* groups read it without the lock */
     pthread_mutex_t lock; /* guards what follows */
     uint64_t written;
-    uint32_t number;
-    int full;
+    uint32_t calls;
 };
 
 attn_status
@@ -336,13 +341,14 @@ reserve(attn_recorder *r, const attn_call *call, uint32_t *number)
     int fits = !r->full && bytes <= r->limit - r->written;
     if (fits) {
         r->written += bytes;
-        *number = r->number++;
+        *number = atomic_fetch_add(&next_number, 1);
+        r->calls++;
     } else if (!r->full) {
         r->full = 1;
         attn_log_write(ATTN_LOG_WARN, "runtime",
                        "recording ends: ATTN_DUMP_LIMIT %" PRIu64
                        " would be passed after %u calls",
-                       r->limit, r->number);
+                       r->limit, r->calls);
     }
     pthread_mutex_unlock(&r->lock);
     return fits;

@@ -157,6 +157,23 @@ START_TEST(constants_are_recorded)
 }
 END_TEST
 
+/* Nor does the second take the names of the first. */
+START_TEST(sessions_share_a_directory)
+{
+    attn_call *calls[2] = {0};
+    open_dir();
+    for (int i = 0; i < 2; i++) {
+        open_world("", NULL);
+        make_step(4, mixed);
+        ck_assert_good(run_step(), err);
+        close_world();
+    }
+    ck_assert_int_eq(take_calls(calls, 2), 2);
+    for (int i = 0; i < 2; i++)
+        attn_call_free(calls[i]);
+}
+END_TEST
+
 START_TEST(the_limit_ends_it)
 {
     attn_call *calls[2];
@@ -228,5 +245,6 @@ END_TEST
 
 UNIT_MAIN("record", 20, forwards_are_recorded,
           forwards_on_a_device_are_recorded, constants_are_recorded,
-          the_limit_ends_it, what_cannot_be_recorded_still_runs,
-          bad_requests_are_refused, storing_fails_cleanly)
+          the_limit_ends_it, sessions_share_a_directory,
+          what_cannot_be_recorded_still_runs, bad_requests_are_refused,
+          storing_fails_cleanly)
