@@ -21,7 +21,7 @@ attn_text_starts(const char *text, const char *prefix)
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
-/* strtoll with neither leading blanks nor octal. */
+/* strtoll of decimal digits, without leading blanks. */
 static int
 read_i64(const char *text, char **end, int64_t *value)
 {
@@ -29,9 +29,8 @@ read_i64(const char *text, char **end, int64_t *value)
     *end = (char *)text;
     if (!isdigit((unsigned char)*digits))
         return 0;
-    int hex = digits[0] == '0' && (digits[1] == 'x' || digits[1] == 'X');
     errno = 0;
-    *value = strtoll(text, end, hex ? 16 : 10);
+    *value = strtoll(text, end, 10);
     return errno == 0 && *end != text;
 }
 

@@ -11,7 +11,7 @@
 
 #include <attn/types.h>
 
-/* [any] Decimal or 0x hexadecimal whole number within lo..hi. */
+/* [any] Decimal whole number within lo..hi. */
 attn_status attn_text_parse_i64(const char *text, int64_t lo, int64_t hi,
                                 const char *where, int64_t *value,
                                 attn_error *err);

@@ -10,8 +10,8 @@ START_TEST(whole_numbers)
     int64_t v = 7;
     ck_assert_good(attn_text_parse_i64("-12", -20, 20, "n", &v, &err), err);
     ck_assert_int_eq(v, -12);
-    ck_assert_good(attn_text_parse_i64("0x1F", 0, 31, "n", &v, &err), err);
-    ck_assert_int_eq(v, 31);
+    ck_assert_error(attn_text_parse_i64("0x1F", 0, 31, "n", &v, &err), err,
+                    ATTN_E_ARG, "n '0x1F': not a whole number");
     ck_assert_good(attn_text_parse_i64("010", 0, 31, "n", &v, &err), err);
     ck_assert_int_eq(v, 10);
     ck_assert_error(attn_text_parse_i64("12x", 0, 31, "n", &v, &err), err,
