@@ -29,7 +29,7 @@ refuse_errno(attn_error *err, const char *path)
     const int errnum = errno;
     attn_error_set(err, ATTN_E_REFUSED, "file", "%s: %s", path,
                    strerror(errnum));
-    if (err)
+    if (err && err->struct_size >= sizeof *err)
         err->native = errnum;
     return ATTN_E_REFUSED;
 }

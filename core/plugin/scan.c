@@ -109,6 +109,8 @@ add_section(const attn_config *config, const char *section, const char *paths,
     if (priority)
         m->priority = (int32_t)strtol(priority, NULL, 10);
     m->sha256 = attn_config_get(config, section, "sha256");
+    if (m->enabled == ATTN_ENABLED_NO)
+        return ATTN_OK;
     if (!library || !library[0])
         attn_module_fail(m, ATTN_STATE_REFUSED, "[%s] has no library", section);
     else if (bare && !found)

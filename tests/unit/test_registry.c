@@ -222,6 +222,25 @@ START_TEST(missing_library)
 }
 END_TEST
 
+/* What is disabled is not missed. */
+START_TEST(disabled_without_a_file)
+{
+    make_dir();
+    attn_config *config =
+        configure("[attn]\nplugin_path = DIR\n"
+                  "[plugin a]\nlibrary = gone.so\nenabled = no\n");
+    const attn_registry_params params = {.struct_size = sizeof params,
+                                         .config = config};
+    attn_registry *r = open_registry(&params);
+    ck_assert_uint_eq(attn_registry_at(r, 0)->state, ATTN_STATE_DISABLED);
+    ck_assert_str_eq(attn_registry_at(r, 0)->reason,
+                     "enabled = no in [plugin a]");
+    attn_registry_close(r);
+    attn_config_free(config);
+    remove_dir();
+}
+END_TEST
+
 /* Each allocation of open fails once: it says so and leaves nothing behind
  * that disturbs the next open. */
 START_TEST(allocation_failures)
@@ -263,4 +282,4 @@ END_TEST
 
 UNIT_MAIN("registry", 120, nothing_configured, bad_parameters, order_and_scan,
           priority_decides, pin_and_trust, options_of_the_caller,
-          missing_library, allocation_failures)
+          missing_library, disabled_without_a_file, allocation_failures)
