@@ -141,7 +141,9 @@ bench_load(const char *path, json_t **rows)
     json_error_t jerr;
     json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &jerr);
     if (!root)
-        return cli_fail(CLI_CONFIG, "%s:%d: %s", path, jerr.line, jerr.text);
+        return jerr.line < 0 ? cli_fail(CLI_CONFIG, "%s", jerr.text)
+                             : cli_fail(CLI_CONFIG, "%s:%d: %s", path,
+                                        jerr.line, jerr.text);
     json_t *schema = json_object_get(root, "schema");
     json_t *list = json_object_get(root, "rows");
     int rc = CLI_OK;

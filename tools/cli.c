@@ -12,10 +12,13 @@ static int progress_shown;
 static void
 say(const char *kind, const char *format, va_list ap)
 {
+    char text[4096];
+    vsnprintf(text, sizeof text, format, ap);
+    for (char *p = text; *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            *p = '?';
     cli_progress(NULL);
-    fprintf(stderr, "attnctl: %s", kind);
-    vfprintf(stderr, format, ap);
-    fputc('\n', stderr);
+    fprintf(stderr, "attnctl: %s%s\n", kind, text);
 }
 
 int

@@ -122,7 +122,8 @@ climb(const cli_args *args, const attn_ladder_params *params)
     if (attn_ladder_run(params, &events, &sum, &err)) {
         json_decref(rep.claims);
         json_decref(rep.unproven);
-        return out_abort(&rep.out, cli_fail_error(&err));
+        rc = cli_fail_error(&err);
+        return out_abort(&rep.out, strcmp(err.where, "rung") ? rc : CLI_USAGE);
     }
     out_set(&rep.out, "backends", out_int(sum.num_backends));
     out_set(&rep.out, "rungs",
