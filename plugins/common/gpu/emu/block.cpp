@@ -26,12 +26,59 @@ __asm__(".text\n"
 #include <ucontext.h>
 #endif
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+
 namespace emu
 {
 
 thread_local Block *block;
 
 static constexpr size_t kStack = 128 * 1024;
+
+/* AddressSanitizer must know which stack runs. leave: before a switch to the stack at bottom (of
+ * the scheduler: NULL); arrive: after one, `from` what leave saved, NULL on a new stack. */
+#if defined(__SANITIZE_ADDRESS__)
+static thread_local const void *home_bottom;
+static thread_local size_t home_size;
+
+static void
+leave(void **saved, const void *bottom)
+{
+    __sanitizer_start_switch_fiber(saved, bottom ? bottom : home_bottom,
+                                   bottom ? kStack : home_size);
+}
+
+static void
+arrive(void *from, bool in_thread)
+{
+    __sanitizer_finish_switch_fiber(from, in_thread ? &home_bottom : nullptr,
+                                    in_thread ? &home_size : nullptr);
+}
+
+static void
+forget_stacks(const void *stacks, size_t bytes)
+{
+    __asan_unpoison_memory_region(stacks, bytes);
+}
+#else
+static void
+leave(void **, const void *)
+{
+}
+
+static void
+arrive(void *, bool)
+{
+}
+
+static void
+forget_stacks(const void *, size_t)
+{
+}
+#endif
 
 #if defined(__x86_64__)
 static void
@@ -121,6 +168,7 @@ Block::reset()
     mbarriers.clear();
     transfers.clear();
     failed_ = false;
+    forget_stacks(stacks_, stack_bytes_);
     for (uint32_t i = 0; i < threads.size(); i++) {
         Thread &t = threads[i];
         t.state = State::ready;
@@ -138,20 +186,25 @@ void
 Block::enter()
 {
     Block *const b = block;
+    arrive(nullptr, true);
     b->launch.entry(b->launch.params);
     Thread &t = *b->self;
     if (!t.copies.empty())
         b->fail(t.copies.front().where, "asynchronous copy to shared[%u] was never waited for",
                 t.copies.front().to);
     t.state = State::done;
+    leave(nullptr, nullptr);
     switch_stack(&t.stack_pointer, b->scheduler_);
 }
 
 void
 Block::start(Thread &thread)
 {
+    void *saved = nullptr;
     self = &thread;
+    leave(&saved, stacks_ + kStack * thread.index);
     switch_stack(&scheduler_, thread.stack_pointer);
+    arrive(saved, false);
 }
 
 void
@@ -161,7 +214,10 @@ Block::wait(State state, const char *what, Where where)
     t.state = state;
     t.waits_for = what;
     t.where = where;
+    void *saved = nullptr;
+    leave(&saved, nullptr);
     switch_stack(&t.stack_pointer, scheduler_);
+    arrive(saved, true);
 }
 
 void
@@ -178,6 +234,7 @@ Block::fail(Where where, const char *format, ...)
                  self ? self->index : 0, text, slash ? slash + 1 : where.file, where.line);
     failed_ = true;
     void *dropped;
+    leave(nullptr, nullptr);
     switch_stack(&dropped, scheduler_);
     __builtin_unreachable();
 }
