@@ -70,11 +70,12 @@ size_scratch(attn_builder *b)
     mamba_scratch *s = &b->scratch;
     const size_t n = b->n, p = b->p, chunk = MAMBA_CHUNK, e = b->epc;
     const size_t columns = b->block_heads * p + (b->mamba1 ? 0 : 2 * n);
-    s->conv = align64(4 * chunk * columns);
+    /* mamba_wide1.h and mamba_wide2.h hold these in f64. */
+    const size_t real = b->x_type == GT_F32 ? 8 : 4;
+    s->conv = align64((b->mamba1 ? 4 : real) * chunk * columns);
     s->window = align64(4 * (b->width - 1u) * columns);
-    /* mamba_wide1.h holds these in f64. */
-    const size_t real = b->mamba1 && b->x_type == GT_F32 ? 8 : 4;
-    s->steps = b->mamba1 ? align64(real * 2 * chunk * n) : 3 * align64(4 * chunk * b->block_heads);
+    s->steps =
+        b->mamba1 ? align64(real * 2 * chunk * n) : 3 * align64(real * chunk * b->block_heads);
     s->state = align64(real * b->block_heads * n * p);
     if (!b->mamba1) {
         const size_t wide = p > chunk ? p : chunk;
@@ -85,7 +86,7 @@ size_scratch(attn_builder *b)
         s->x = align64(4 * chunk / e * p);
         s->weighted = align64(4 * 2 * n);
         s->zipped = align64(4 * chunk / e * n);
-        s->y = align64(4 * chunk * p);
+        s->y = align64(real * real / 4 * chunk * p); /* f64: of two */
         s->scale = align64(4 * (n > chunk ? n : chunk));
     }
     b->scratch_bytes = s->conv + s->window + s->steps + s->state + s->cells + s->panel + s->square +

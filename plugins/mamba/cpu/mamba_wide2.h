@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mamba_wide2.h - Mamba-2 with f32 inputs: the recurrence as written, in f64.
+ *
+ * In f32 the roundings of convolution, dt, decays and products reach two ulp
+ * of a state. Short steps go row by row, lanes along N; longer ones in tiles
+ * of h^T, lanes along P, that stay in registers for a chunk of tokens. */
+#ifndef ATTN_MAMBA_CPU_MAMBA_WIDE2_H
+#define ATTN_MAMBA_CPU_MAMBA_WIDE2_H
+
+#include "mamba/cpu/mamba_scan2.h"
+#include "mamba/cpu/mamba_vec64.h"
+
+#define WIDE2_TILE VL /* states; divides N */
+
+typedef struct wide2 {
+    scan2 k;            /* request, heads, parts and window */
+    double *conv;       /* [chunk][stride] */
+    double *dt, *decay; /* [num][chunk] */
+    double *state;      /* [num][N][P] */
+    double *y, *u;      /* [chunk][P] */
+} wide2;
+
+static void
+wide2_open(wide2 *w, const mamba_step *s, uint32_t task, char *p)
+{
+    scan2_open(&w->k, s, task, p);
+    w->conv = (double *)(void *)w->k.conv;
+    w->dt = (double *)(void *)w->k.dt;
+    w->decay = w->dt + (size_t)w->k.num * MAMBA_CHUNK;
+    w->state = (double *)(void *)w->k.state;
+    w->y = (double *)(void *)w->k.y;
+    w->u = w->y + (size_t)MAMBA_CHUNK * s->b->p;
+}
+
+/* The convolution of VD channels of a part; the window moves. */
+GEMM_INLINE void
+wide2_conv(const wide2 *w, const conv_part *part, uint32_t c, uint32_t first, uint32_t len,
+           const uint32_t width)
+{
+    const mamba_step *s = w->k.s;
+    const uint32_t ch = part->first + c;
+    float *window = w->k.window + part->at + c;
+    double *out = w->conv + part->at + c;
+    vd tap[MAMBA_MAX_WIDTH], weight[MAMBA_MAX_WIDTH];
+    for (uint32_t i = 0; i < width; i++)
+        weight[i] = vd_widen(s->layer->conv_weight + (size_t)i * s->b->channels + ch);
+    for (uint32_t i = 0; i + 1 < width; i++)
+        tap[i] = vd_widen(window + i * w->k.stride);
+    const vd bias = vd_widen(s->layer->conv_bias + ch);
+    for (uint32_t t = 0; t < len; t++) {
+        const char *src = tensor_row(s->x, GT_F32, (int64_t)first + t, ch);
+        tap[width - 1] = vd_widen((const float *)(const void *)src);
+        vd y = bias;
+        for (uint32_t i = 0; i < width; i++)
+            y = weight[i] * tap[i] + y;
+        vd_store(out + t * w->k.stride, s->b->silu ? vd_silu(y) : y);
+        for (uint32_t i = 0; i + 1 < width; i++)
+            tap[i] = tap[i + 1];
+    }
+    for (uint32_t i = 0; i + 1 < width; i++)
+        vd_narrow(window + i * w->k.stride, tap[i]);
+}
+
+/* Convolution, time steps and decays of tokens t0.. of the request. */
+static void
+wide2_inputs(wide2 *w, uint32_t t0, uint32_t len)
+{
+    const attn_builder *b = w->k.b;
+    const mamba_step *s = w->k.s;
+    const uint32_t first = w->k.q->first + t0;
+    for (int i = 0; i < 3; i++)
+        for (uint32_t c = 0; c < w->k.part[i].num; c += VD) {
+            if (b->width == 4)
+                wide2_conv(w, &w->k.part[i], c, first, len, 4);
+            else
+                wide2_conv(w, &w->k.part[i], c, first, len, b->width);
+        }
+    for (uint32_t h = 0; h < w->k.num; h++) {
+        const uint32_t head = w->k.head0 + h;
+        double *dt = w->dt + h * MAMBA_CHUNK, *decay = w->decay + h * MAMBA_CHUNK;
+        const vd a = vd_set((double)s->layer->a[head] * VD_LOG2E);
+        for (uint32_t t = 0; t < len; t++)
+            dt[t] = (double)gt_get(tensor_row(s->dt, GT_F32, (int64_t)first + t, head), GT_F32, 0) +
+                    (double)s->layer->dt_bias[head];
+        for (uint32_t t = len; t % VD; t++)
+            dt[t] = 0.0;
+        for (uint32_t t = 0; t < len; t += VD) {
+            const vd x = vd_load(dt + t), step = b->softplus ? vd_softplus(x) : x;
+            vd_store(dt + t, step);
+            vd_store(decay + t, vd_exp2(a * step));
+        }
+    }
+}
+
+/* y (+ d x), gated, to out. */
+static void
+wide2_store(const wide2 *w, uint32_t h, uint32_t t0, uint32_t len)
+{
+    const attn_builder *b = w->k.b;
+    const attn_tensor *o = w->k.s->out, *z = w->k.s->z;
+    const uint32_t head = w->k.head0 + h;
+    const vd d = vd_set((double)w->k.s->layer->d[head]);
+    float line[MAMBA_MAX_DIM];
+    for (uint32_t t = 0; t < len; t++) {
+        const int64_t token = (int64_t)w->k.q->first + t0 + t;
+        const double *x = w->conv + t * w->k.stride + h * b->p, *y = w->y + t * b->p;
+        for (uint32_t p = 0; p < b->p; p += VD) {
+            vd v = d * vd_load(x + p) + vd_load(y + p);
+            if (z) {
+                const char *gate = tensor_row(z, GT_F32, token, head * z->strides[1] + p);
+                v *= vd_silu(vd_widen((const float *)(const void *)gate));
+            }
+            vd_narrow(line + p, v);
+        }
+        char *dst = gt_data(o) +
+                    (token * o->strides[0] + head * o->strides[1]) * (int64_t)gt_size(b->out_type);
+        convert_from_f32(dst, b->out_type, line, b->p);
+    }
+}
+
+/* ------------------------------------------------------------ row by row */
+
+/* One token of one row; returns its y. */
+GEMM_INLINE double
+wide2_row(double *row, uint32_t n, vd decay, vd u, const double *bb, const double *cc)
+{
+    vd y0 = vd_set(0.0), y1 = y0;
+    for (uint32_t i = 0; i < n; i += 2 * VD) {
+        const vd s0 = vd_load(row + i) * decay + u * vd_load(bb + i);
+        const vd s1 = vd_load(row + i + VD) * decay + u * vd_load(bb + i + VD);
+        vd_store(row + i, s0);
+        vd_store(row + i + VD, s1);
+        y0 = s0 * vd_load(cc + i) + y0;
+        y1 = s1 * vd_load(cc + i + VD) + y1;
+    }
+    const vd y = y0 + y1;
+    double sum = 0.0;
+    for (int i = 0; i < VD; i++)
+        sum += y[i];
+    return sum;
+}
+
+static void
+wide2_row_put(const wide2 *w, char *dst, const double *row)
+{
+    const uint32_t n = w->k.b->n;
+    float line[MAMBA_MAX_DIM];
+    for (uint32_t i = 0; i < n; i += VD)
+        vd_narrow(line + i, vd_load(row + i));
+    convert_from_f32(dst, w->k.b->ssm_type, line, n);
+}
+
+/* All tokens of the request, at most a chunk: rows of the state pass once. */
+static void
+wide2_rows(const wide2 *w, uint32_t h)
+{
+    const scan2 *k = &w->k;
+    const attn_builder *b = k->b;
+    const int64_t step = k->s->ssm->strides[2] * (int64_t)gt_size(b->ssm_type);
+    const double *dt = w->dt + h * MAMBA_CHUNK, *decay = w->decay + h * MAMBA_CHUNK;
+    double row[MAMBA_MAX_DIM] = {0};
+    float line[MAMBA_MAX_DIM];
+    for (uint32_t p = 0; p < b->p; p++) {
+        if (!k->fresh)
+            convert_to_f32(line, scan2_slot(k, k->q->slot_in, h) + p * step, b->ssm_type, b->n);
+        for (uint32_t i = 0; i < b->n; i += VD)
+            vd_store(row + i, k->fresh ? vd_set(0.0) : vd_widen(line + i));
+        for (uint32_t t = 0; t < k->q->num; t++) {
+            const double *in = w->conv + t * k->stride;
+            const vd u = vd_set(dt[t] * in[h * b->p + p]);
+            w->y[t * b->p + p] =
+                wide2_row(row, b->n, vd_set(decay[t]), u, in + k->part[1].at, in + k->part[2].at);
+            const int32_t own = mamba_target(b, k->q, t), check = mamba_checkpoint(b, k->q, t);
+            if (own >= 0)
+                wide2_row_put(w, scan2_slot(k, own, h) + p * step, row);
+            if (check >= 0)
+                wide2_row_put(w, scan2_slot(k, check, h) + p * step, row);
+        }
+    }
+}
+
+/* -------------------------------------------------------------- in tiles */
+
+static void
+wide2_load(const wide2 *w, uint32_t h)
+{
+    const scan2 *k = &w->k;
+    const uint32_t n = k->b->n, np = k->b->p;
+    const int64_t step = k->s->ssm->strides[2] * (int64_t)gt_size(k->b->ssm_type);
+    double *dst = w->state + (size_t)h * n * np;
+    float line[MAMBA_MAX_DIM] = {0};
+    for (uint32_t p = 0; p < np; p++) {
+        if (!k->fresh)
+            convert_to_f32(line, scan2_slot(k, k->q->slot_in, h) + p * step, k->b->ssm_type, n);
+        for (uint32_t i = 0; i < n; i++)
+            dst[i * np + p] = (double)line[i];
+    }
+}
+
+static void
+wide2_save(const wide2 *w, uint32_t h, int32_t slot)
+{
+    const scan2 *k = &w->k;
+    const uint32_t n = k->b->n, np = k->b->p;
+    const int64_t step = k->s->ssm->strides[2] * (int64_t)gt_size(k->b->ssm_type);
+    const double *src = w->state + (size_t)h * n * np;
+    float line[MAMBA_MAX_DIM];
+    for (uint32_t p = 0; slot >= 0 && p < np; p++) {
+        for (uint32_t i = 0; i < n; i++)
+            line[i] = (float)src[i * np + p];
+        convert_from_f32(scan2_slot(k, slot, h) + p * step, k->b->ssm_type, line, n);
+    }
+}
+
+/* States i.. and lanes p.. of one head over len tokens; adds to y. */
+static void
+wide2_tile(const wide2 *w, uint32_t h, uint32_t i, uint32_t p, uint32_t len)
+{
+    const uint32_t np = w->k.b->p;
+    double *at = w->state + ((size_t)h * w->k.b->n + i) * np + p;
+    const double *bb = w->conv + w->k.part[1].at + i, *cc = w->conv + w->k.part[2].at + i;
+    const double *decay = w->decay + h * MAMBA_CHUNK, *u = w->u + p;
+    double *y = w->y + p;
+    vd s[WIDE2_TILE];
+#pragma GCC unroll 16
+    for (uint32_t j = 0; j < WIDE2_TILE; j++)
+        s[j] = vd_load(at + j * np);
+    for (uint32_t t = 0; t < len; t++) {
+        const vd by = vd_set(decay[t]), ut = vd_load(u + t * np);
+        vd sum[4] = {vd_load(y + t * np), vd_set(0.0), vd_set(0.0), vd_set(0.0)};
+#pragma GCC unroll 16
+        for (uint32_t j = 0; j < WIDE2_TILE; j++) {
+            s[j] = s[j] * by + ut * vd_set(bb[j]);
+            sum[j % 4] = s[j] * vd_set(cc[j]) + sum[j % 4];
+        }
+        vd_store(y + t * np, (sum[0] + sum[1]) + (sum[2] + sum[3]));
+        bb += w->k.stride;
+        cc += w->k.stride;
+    }
+#pragma GCC unroll 16
+    for (uint32_t j = 0; j < WIDE2_TILE; j++)
+        vd_store(at + j * np, s[j]);
+}
+
+static void
+wide2_head(const wide2 *w, uint32_t h, uint32_t len)
+{
+    const uint32_t np = w->k.b->p;
+    for (uint32_t t = 0; t < len; t++) {
+        const vd dt = vd_set(w->dt[h * MAMBA_CHUNK + t]);
+        for (uint32_t p = 0; p < np; p += VD) {
+            vd_store(w->u + t * np + p, dt * vd_load(w->conv + t * w->k.stride + h * np + p));
+            vd_store(w->y + t * np + p, vd_set(0.0));
+        }
+    }
+    for (uint32_t i = 0; i < w->k.b->n; i += WIDE2_TILE)
+        for (uint32_t p = 0; p < np; p += VD)
+            wide2_tile(w, h, i, p, len);
+}
+
+static void
+wide2_tiles(wide2 *w)
+{
+    const mamba_request *q = w->k.q;
+    for (uint32_t h = 0; h < w->k.num; h++)
+        wide2_load(w, h);
+    for (uint32_t t = 0, len; t < q->num; t += len) {
+        len = q->drafts ? 1 : scan2_chunk_len(&w->k, t);
+        wide2_inputs(w, t, len);
+        for (uint32_t h = 0; h < w->k.num; h++) {
+            wide2_head(w, h, len);
+            wide2_store(w, h, t, len);
+            wide2_save(w, h, mamba_target(w->k.b, q, t + len - 1));
+            wide2_save(w, h, mamba_checkpoint(w->k.b, q, t + len - 1));
+        }
+    }
+}
+
+static void
+wide2_task(const mamba_step *s, uint32_t task, char *scratch)
+{
+    wide2 w;
+    wide2_open(&w, s, task, scratch);
+    if (w.k.q->num > (w.k.q->drafts ? MAMBA_CHUNK : MAMBA_SEQUENTIAL)) {
+        wide2_tiles(&w);
+        return;
+    }
+    wide2_inputs(&w, 0, w.k.q->num);
+    for (uint32_t h = 0; h < w.k.num; h++) {
+        wide2_rows(&w, h);
+        wide2_store(&w, h, 0, w.k.q->num);
+    }
+}
+
+/* 16-bit inputs: what the family rounds them to is far above f32's errors. */
+static void
+mamba2_task(const mamba_step *s, uint32_t task, char *scratch)
+{
+    if (s->b->x_type == GT_F32)
+        wide2_task(s, task, scratch);
+    else
+        scan2_task(s, task, scratch);
+}
+
+#endif /* ATTN_MAMBA_CPU_MAMBA_WIDE2_H */
