@@ -304,7 +304,7 @@ misbehave(attn_builder *b, const attn_flash_forward *f)
         free(lost);
     }
     while (chosen == HANGS)
-        sink++;
+        sink ^= 1;
     if (chosen == EXITS)
         exit(0);
 }

@@ -24,7 +24,11 @@ static const struct {
     {"writes_past", "memory", "past the end of 'out'"},
     {"writes_before", "memory", "before 'out'"},
     {"writes_table", "memory", "read-only 'block_table'"},
+#ifdef OWN_ALLOCATOR
+    {"reads_past", "memory", "none of the call's"},
+#else
     {"reads_past", "memory", "wild address"},
+#endif
     {"workspace", "memory", "past the end of 'host workspace'"},
     {"keeps_sinks", "claims", "'sinks' after the call that lent it"},
 #ifndef OWN_ALLOCATOR
