@@ -17,7 +17,7 @@ namespace flash
 template <class T, int DQ, int DV, bool Decode> struct WaveKernel {
     using Params = Forward;
     static constexpr const char *kName = Decode ? "flash_decode" : "flash_prefill";
-    static constexpr int kThreads = 256, kWaves = 4, kWave = 64;
+    static constexpr int kThreads = 256, kWaves = 4;
     static constexpr int kMinBlocks = 1;
     static constexpr int kWide = DQ > DV ? DQ : DV;
     static constexpr int M = Decode || kWide > 192 ? 16 : 32, G = 64 / M; /* registers */
