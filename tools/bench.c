@@ -39,16 +39,18 @@ bench_roof(bench_roofs *roofs, const attn_entry *entry, uint32_t threads,
     *roof = (attn_roof){.struct_size = sizeof *roof,
                         .read_bytes = roofs->bytes,
                         .f32_flops = roofs->flops,
+                        .f64_flops = roofs->flops,
                         .bf16_flops = roofs->flops};
     return CLI_OK;
 }
 
 bench_bound
-bench_bind(const attn_roof *roof, const attn_cost *cost, const char *dtype,
+bench_bind(const attn_roof *roof, const attn_cost *cost, const char *type,
            int warm)
 {
-    const double rate =
-        strcmp(dtype, "bf16") ? roof->f32_flops : roof->bf16_flops;
+    const double rate = !strcmp(type, "bf16")  ? roof->bf16_flops
+                        : !strcmp(type, "f64") ? roof->f64_flops
+                                               : roof->f32_flops;
     const double compute = rate > 0 ? cost->flops / rate : 0;
     const double memory =
         roof->read_bytes > 0 && !warm ? cost->bytes / roof->read_bytes : 0;
@@ -97,6 +99,7 @@ bench_machine(const bench_roofs *roofs)
         json_object_set_new(row, "read_bytes", out_real(r->read_bytes));
         json_object_set_new(row, "f32_flops", out_real(r->f32_flops));
         json_object_set_new(row, "f32_kind", out_text(r->f32_kind));
+        json_object_set_new(row, "f64_flops", out_real(r->f64_flops));
         json_object_set_new(row, "bf16_flops", out_real(r->bf16_flops));
         json_object_set_new(row, "bf16_kind", out_text(r->bf16_kind));
         json_array_append_new(list, row);
@@ -116,11 +119,12 @@ bench_measured(const bench_roofs *roofs)
     for (size_t i = 0; i < roofs->count; i++) {
         const attn_roof *r = &roofs->measured[i];
         json_array_append_new(
-            list, out_format("with %u threads reads %.4g GB/s, f32 %.4g "
-                             "GFLOP/s (%s), bf16 %.4g GFLOP/s (%s)",
-                             r->num_threads, r->read_bytes * 1e-9,
-                             r->f32_flops * 1e-9, r->f32_kind,
-                             r->bf16_flops * 1e-9, r->bf16_kind));
+            list,
+            out_format("with %u threads reads %.4g GB/s, f32 %.4g "
+                       "GFLOP/s (%s), f64 %.4g, bf16 %.4g (%s)",
+                       r->num_threads, r->read_bytes * 1e-9,
+                       r->f32_flops * 1e-9, r->f32_kind, r->f64_flops * 1e-9,
+                       r->bf16_flops * 1e-9, r->bf16_kind));
     }
     if (roofs->bytes > 0)
         json_array_append_new(list, out_format("the device moves %.4g GB/s",

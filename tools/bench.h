@@ -14,6 +14,7 @@ typedef struct bench_cell {
     const char *batch, *dtype; /* as given */
     attn_spec_request *requests;
     uint32_t num_reqs, threads, cache;
+    const char *arithmetic; /* whose roof binds; NULL: the inputs' */
 } bench_cell;
 
 /* Roofs: measured here once per thread count, or given for a device. */
@@ -38,9 +39,10 @@ int bench_roof(bench_roofs *roofs, const attn_entry *entry, uint32_t threads,
 /* The rate of copies on the entry's device, bytes read and written counted;
  * 0 when it cannot be measured. */
 double bench_device_bytes(const attn_entry *entry);
-/* warm: the caches fit a cache, so that only arithmetic binds. */
+/* type: of the arithmetic. warm: the caches fit a cache, so that only
+ * arithmetic binds. */
 bench_bound bench_bind(const attn_roof *roof, const attn_cost *cost,
-                       const char *dtype, int warm);
+                       const char *type, int warm);
 json_t *bench_machine(const bench_roofs *roofs);
 /* The roofs as lines for people. */
 json_t *bench_measured(const bench_roofs *roofs);

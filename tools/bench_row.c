@@ -47,10 +47,12 @@ static void
 add_roof(json_t *row, const attn_roof *roof, const bench_cell *c,
          const attn_bench_result *r)
 {
+    const char *type =
+        c->arithmetic ? c->arithmetic : layer_dtype(&c->layer.head);
     const bench_bound bound =
-        bench_bind(roof, &r->cost, layer_dtype(&c->layer.head),
-                   r->cache == ATTN_CACHE_WARM);
+        bench_bind(roof, &r->cost, type, r->cache == ATTN_CACHE_WARM);
     const double seconds = r->forward.p50 * 1e-6;
+    json_object_set_new(row, "arithmetic", out_text(type));
     json_object_set_new(row, "roof", out_text(bound.name));
     json_object_set_new(row, "roof_value",
                         bound.name ? out_real(bound.value) : json_null());

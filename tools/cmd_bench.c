@@ -59,6 +59,8 @@ static const cli_option options[] = {
     {"fail-below", "RATIO", "fail when a row's old/new time is below", 0},
     {"roof-flops", "RATE", "of a device: its operations per second", 0},
     {"roof-bytes", "RATE", "of a device: bytes read per second", 0},
+    {"arithmetic", "TYPE", "f32, f64 or bf16: whose roof binds [the inputs']",
+     0},
     {"option", "KEY=VALUE", "set an option of the backend's plugin", CLI_MULTI},
 };
 
@@ -194,7 +196,8 @@ make_cell(run_state *s, size_t index, bench_cell *c)
         name ? attn_registry_find(s->h.registry, name) : NULL;
     uint64_t n = attn_registry_executor(s->h.registry)->num_threads;
     int rc = CLI_OK;
-    *c = (bench_cell){.batch = grid_value(&s->g, index, "batch"),
+    *c = (bench_cell){.arithmetic = cli_get(s->args, "arithmetic"),
+                      .batch = grid_value(&s->g, index, "batch"),
                       .dtype = grid_value(&s->g, index, "dtype")};
     if (cache && !strcmp(cache, "warm"))
         c->cache = ATTN_CACHE_WARM;
@@ -337,6 +340,19 @@ most_threads(const cli_args *args, uint32_t *threads)
 }
 
 static int
+check_arithmetic(const cli_args *args)
+{
+    static const char *const types[] = {"f32", "f64", "bf16"};
+    const char *text = cli_get(args, "arithmetic");
+    for (size_t i = 0; text && i < CLI_COUNT(types); i++)
+        if (!strcmp(text, types[i]))
+            return CLI_OK;
+    return text ? cli_fail(CLI_USAGE,
+                           "--arithmetic: '%s' is none of f32, f64, bf16", text)
+                : CLI_OK;
+}
+
+static int
 parse(run_state *s)
 {
     const cli_args *args = s->args;
@@ -353,6 +369,8 @@ parse(run_state *s)
     if (rc == CLI_OK && cli_has(args, "fail-below") &&
         !cli_has(args, "compare"))
         rc = cli_fail(CLI_USAGE, "--fail-below needs --compare");
+    if (rc == CLI_OK)
+        rc = check_arithmetic(args);
     if (rc == CLI_OK && backend && strchr(backend, ',') &&
         cli_has(args, "option"))
         rc = cli_fail(CLI_USAGE, "--option needs one --backend");

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/error.h"
+#include "verify/roof.h"
 #include "verify/trial.h"
 
 #define CHECKED_ROWS 64
@@ -38,13 +38,6 @@ now(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static double
-last_level_cache(void)
-{
-    const long n = sysconf(_SC_LEVEL3_CACHE_SIZE);
-    return n > 0 ? (double)n : 32.0 * (1 << 20);
 }
 
 /* Refuses a result outside the rule; its verdict is kept. */
@@ -196,7 +189,7 @@ attn_bench_create(attn_registry *registry, const attn_entry *entry,
     attn_bench *b = calloc(1, sizeof *b);
     if (b) {
         b->wanted = params->cache;
-        b->llc = last_level_cache();
+        b->llc = (double)attn_roof_cache();
         b->use_graph = params->use_graph;
         attn_call_cost(call, &b->cost);
         s = set_up(b, registry, entry, params, call, err);

@@ -2,6 +2,7 @@
 #include <attn/verify.h>
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -15,6 +16,7 @@
 #define DEFAULT_SECONDS 0.15
 #define ROUNDS 20000u /* between two looks at the clock */
 #define LEAST_BYTES (256u << 20)
+#define DEFAULT_CACHE ((size_t)32 << 20)
 #define STRIDE (1u << 20) /* bytes read between two looks at the clock */
 
 /* One thread's share of a measurement. */
@@ -108,11 +110,29 @@ best(worker *w, uint32_t n, const attn_roof_loop *loop, double seconds)
     return most;
 }
 
+/* sysconf adds up the caches of a whole package, whatever share of its cores
+ * this (virtual) machine has; sysfs tells of the one beside a core. */
+size_t
+attn_roof_cache(void)
+{
+    static const char path[] = "/sys/devices/system/cpu/cpu0/cache/index3/size";
+    unsigned long kib = 0;
+    FILE *f = fopen(path, "re");
+    if (f) {
+        if (fscanf(f, "%luK", &kib) != 1)
+            kib = 0;
+        fclose(f);
+    }
+    if (kib)
+        return (size_t)kib << 10;
+    const long n = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    return n > 0 ? (size_t)n : DEFAULT_CACHE;
+}
+
 static size_t
 enough_bytes(void)
 {
-    const long llc = sysconf(_SC_LEVEL3_CACHE_SIZE);
-    const size_t n = llc > 0 ? 4 * (size_t)llc : 0;
+    const size_t n = 4 * attn_roof_cache();
     return n > LEAST_BYTES ? n : LEAST_BYTES;
 }
 
@@ -122,7 +142,8 @@ attn_roof_measure(uint32_t num_threads, double seconds, attn_roof *roof,
 {
     const uint32_t n = num_threads ? num_threads : 1;
     const size_t part = enough_bytes() / n / STRIDE * STRIDE + STRIDE;
-    const attn_roof_loop f32 = attn_roof_f32(), bf16 = attn_roof_bf16();
+    const attn_roof_loop f32 = attn_roof_f32(), f64 = attn_roof_f64(),
+                         bf16 = attn_roof_bf16();
     worker *w = calloc(n, sizeof *w);
     uint8_t *data = mmap(NULL, part * n, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -143,6 +164,7 @@ attn_roof_measure(uint32_t num_threads, double seconds, attn_roof *roof,
                    .bf16_kind = bf16.kind ? bf16.kind : "f32"};
     r.read_bytes = best(w, n, NULL, seconds);
     r.f32_flops = best(w, n, &f32, seconds);
+    r.f64_flops = best(w, n, &f64, seconds);
     r.bf16_flops = bf16.kind ? best(w, n, &bf16, seconds) : r.f32_flops;
     munmap(data, part * n);
     free(w);

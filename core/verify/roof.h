@@ -16,7 +16,11 @@ typedef struct attn_roof_loop {
 /* [any] The best of this CPU; kind NULL: it has none. Thread state that the
  * loop needs is set up by it. */
 attn_roof_loop attn_roof_f32(void);
+attn_roof_loop attn_roof_f64(void);
 attn_roof_loop attn_roof_bf16(void);
+
+/* [any] Bytes of the last-level cache that a core of this machine sees. */
+size_t attn_roof_cache(void);
 
 /* [any] Reads `bytes` (a multiple of 1024) once; returns something of it. */
 uint64_t attn_roof_read(const void *data, size_t bytes);

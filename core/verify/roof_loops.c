@@ -16,46 +16,45 @@
 
 #define CLOBBER(n) "xmm" #n
 #define FMA512(n) "vfmadd231ps %%zmm16, %%zmm17, %%zmm" #n "\n\t"
+#define FMA512D(n) "vfmadd231pd %%zmm16, %%zmm17, %%zmm" #n "\n\t"
 #define DOT512(n) "vdpbf16ps %%zmm16, %%zmm17, %%zmm" #n "\n\t"
 #define ZERO512(n) "vpxord %%zmm" #n ", %%zmm" #n ", %%zmm" #n "\n\t"
 #define FMA256(n) "vfmadd231ps %%ymm12, %%ymm13, %%ymm" #n "\n\t"
+#define FMA256D(n) "vfmadd231pd %%ymm12, %%ymm13, %%ymm" #n "\n\t"
 #define ZERO256(n) "vxorps %%ymm" #n ", %%ymm" #n ", %%ymm" #n "\n\t"
 
-__attribute__((target("avx512f"))) static void
-fma512(uint64_t rounds)
-{
-    __asm__ volatile(REPEAT16(ZERO512) ZERO512(16) ZERO512(
-                         17) "1:\n\t" REPEAT16(FMA512) "dec %0\n\tjnz 1b\n\t"
-                     : "+r"(rounds)
-                     :
-                     : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5",
-                       "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
-                       "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17");
-}
+/* Sixteen (twelve) sums, enough to hide the latency of one operation. */
+#define LOOP512(name, OP)                                                   \
+    __attribute__((target("avx512f"))) static void name(uint64_t rounds)    \
+    {                                                                       \
+        __asm__ volatile(REPEAT16(ZERO512) ZERO512(16)                      \
+                             ZERO512(17) "1:\n\t" REPEAT16(OP) "dec %0\n\t" \
+                                                               "jnz 1b\n\t" \
+                         : "+r"(rounds)                                     \
+                         :                                                  \
+                         : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4",    \
+                           "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", \
+                           "xmm11", "xmm12", "xmm13", "xmm14", "xmm15",     \
+                           "xmm16", "xmm17");                               \
+    }
+#define LOOP256(name, OP)                                                   \
+    __attribute__((target("avx2,fma"))) static void name(uint64_t rounds)   \
+    {                                                                       \
+        __asm__ volatile(REPEAT12(ZERO256) ZERO256(12)                      \
+                             ZERO256(13) "1:\n\t" REPEAT12(OP) "dec %0\n\t" \
+                                                               "jnz 1b\n\t" \
+                         : "+r"(rounds)                                     \
+                         :                                                  \
+                         : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4",    \
+                           "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", \
+                           "xmm11", "xmm12", "xmm13");                      \
+    }
 
-__attribute__((target("avx512f"))) static void
-dot512(uint64_t rounds)
-{
-    __asm__ volatile(REPEAT16(ZERO512) ZERO512(16) ZERO512(
-                         17) "1:\n\t" REPEAT16(DOT512) "dec %0\n\tjnz 1b\n\t"
-                     : "+r"(rounds)
-                     :
-                     : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5",
-                       "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
-                       "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17");
-}
-
-__attribute__((target("avx2,fma"))) static void
-fma256(uint64_t rounds)
-{
-    __asm__ volatile(
-        REPEAT12(ZERO256) ZERO256(12)
-            ZERO256(13) "1:\n\t" REPEAT12(FMA256) "dec %0\n\tjnz 1b\n\t"
-        : "+r"(rounds)
-        :
-        : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",
-          "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13");
-}
+LOOP512(fma512, FMA512)
+LOOP512(fma512d, FMA512D)
+LOOP512(dot512, DOT512)
+LOOP256(fma256, FMA256)
+LOOP256(fma256d, FMA256D)
 
 #define ARCH_REQ_XCOMP_PERM 0x1023
 #define XFEATURE_XTILEDATA 18
@@ -138,6 +137,22 @@ generic(uint64_t rounds)
         seed = acc[i][0];
 }
 
+typedef double lane2 __attribute__((vector_size(16)));
+
+static void
+generic64(uint64_t rounds)
+{
+    lane2 acc[8];
+    volatile double seed = 0;
+    const lane2 x = {seed, seed};
+    memset(acc, 0, sizeof acc);
+    for (; rounds; rounds--)
+        for (int i = 0; i < 8; i++)
+            acc[i] = acc[i] * x + x;
+    for (int i = 0; i < 8; i++)
+        seed = acc[i][0];
+}
+
 attn_roof_loop
 attn_roof_f32(void)
 {
@@ -148,6 +163,18 @@ attn_roof_f32(void)
         return (attn_roof_loop){"avx2", fma256, 12 * 8 * 2};
 #endif
     return (attn_roof_loop){"generic", generic, 8 * 4 * 2};
+}
+
+attn_roof_loop
+attn_roof_f64(void)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f"))
+        return (attn_roof_loop){"avx512", fma512d, 16 * 8 * 2};
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        return (attn_roof_loop){"avx2", fma256d, 12 * 4 * 2};
+#endif
+    return (attn_roof_loop){"generic", generic64, 8 * 2 * 2};
 }
 
 attn_roof_loop

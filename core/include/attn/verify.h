@@ -283,6 +283,7 @@ typedef struct attn_roof {
     double bf16_flops;     /* vdpbf16ps, or AMX tiles; else f32_flops */
     const char *f32_kind;  /* "avx512", "avx2", "generic" */
     const char *bf16_kind; /* "amx", "avx512bf16", "f32" */
+    double f64_flops;      /* as f32_flops, of f64 */
 } attn_roof;
 
 /* [any] Takes about `seconds` for each of the rates (0: 0.15). */
