@@ -2,9 +2,7 @@
 /* Plugins for the tests of attnctl, one source: a backend that is ready and
  * whose results are all zero; MOCK_OLD one that refuses the handshake;
  * MOCK_ABSENT one whose device is not there. */
-#include <attn/plugin.h>
-#include <stdlib.h>
-#include <string.h>
+#include <attn/simple.h>
 
 #ifdef MOCK_ABSENT
 #include "mock_device.h"
@@ -21,10 +19,6 @@
 #define DEVICE_NAME "cpu"
 #endif
 
-struct attn_builder {
-    uint32_t unused;
-};
-
 static attn_status
 check(const attn_backend *self, const char *arch, const attn_layer *layer,
       attn_reasons *reasons)
@@ -35,50 +29,6 @@ check(const attn_backend *self, const char *arch, const attn_layer *layer,
         return ATTN_OK;
     attn_reason_add(reasons, "num_heads is odd: supports even numbers");
     return ATTN_E_UNSUPPORTED;
-}
-
-static attn_status
-builder_create(attn_ctx *ctx, const attn_backend *self, const attn_layer *layer,
-               const attn_limits *limits, attn_builder **builder,
-               attn_error *err)
-{
-    (void)ctx, (void)self, (void)layer, (void)limits;
-    *builder = calloc(1, sizeof **builder);
-    return *builder ? ATTN_OK
-                    : attn_fail(err, ATTN_E_NOMEM, "builder", "out of memory");
-}
-
-static attn_status
-no_memory(const attn_builder *builder, attn_workspace *need)
-{
-    (void)builder;
-    *need = (attn_workspace){.struct_size = sizeof *need};
-    return ATTN_OK;
-}
-
-static attn_status
-bind(attn_builder *builder, const attn_binding *memory, attn_error *err)
-{
-    (void)builder, (void)memory, (void)err;
-    return ATTN_OK;
-}
-
-static attn_status
-layer_prepare(attn_builder *builder, const attn_head *constants,
-              const attn_binding *memory, const attn_stream *stream,
-              attn_prepared **layer, attn_error *err)
-{
-    (void)constants, (void)memory, (void)stream, (void)err;
-    *layer = (attn_prepared *)builder;
-    return ATTN_OK;
-}
-
-static attn_status
-build(attn_builder *b, const attn_batch *batch, const attn_kv_group *group,
-      const attn_stream *stream, attn_error *err)
-{
-    (void)b, (void)batch, (void)group, (void)stream, (void)err;
-    return ATTN_OK;
 }
 
 static void
@@ -111,49 +61,31 @@ update_cache(attn_builder *b, const attn_head *args, attn_error *err)
     return ATTN_OK;
 }
 
-static void
-builder_destroy(attn_builder *builder)
-{
-    free(builder);
-}
-
 static const attn_op op = {
     .struct_size = sizeof op,
     .check = check,
-    .builder_create = builder_create,
-    .workspace = no_memory,
-    .bind = bind,
-    .layer_bytes = no_memory,
-    .layer_prepare = layer_prepare,
-    .build = build,
+    .builder_create = attn_simple_flash_create,
+    .workspace = attn_simple_need,
+    .bind = attn_simple_bind,
+    .layer_bytes = attn_simple_need,
+    .layer_prepare = attn_simple_layer_prepare,
+    .build = attn_simple_flash_build,
     .update_cache = update_cache,
     .forward = forward,
-    .builder_destroy = builder_destroy,
+    .builder_destroy = attn_simple_flash_destroy,
 };
 
-static const char *const archs[] = {"*"};
-static const attn_dim_claim dims[] = {
-    {.name = "head_dim", .range = {32, 128, 32}},
-    {.name = "head_dim", .range = {256, 256, 0}},
-    {.name = "block_size", .range = {1, 64, 1}},
-};
-static const attn_dtype_claim dtypes[] = {
-    {.name = "q_dtype", .dtype = ATTN_F32},
-    {.name = "q_dtype", .dtype = ATTN_BF16},
-};
 static const attn_caps caps = {
     .struct_size = sizeof caps,
     .features = ATTN_F_CAUSAL | ATTN_F_LSE,
     .properties = ATTN_P_DETERMINISTIC,
     .max_seq_len = 65536,
-    .archs = archs,
-    .dims = dims,
-    .dtypes = dtypes,
-    .num_archs = 1,
-    .num_dims = 3,
-    .num_dtypes = 2,
+    ATTN_SIMPLE_ARCHS("*"),
+    ATTN_SIMPLE_DIMS({"head_dim", {32, 128, 32}, 0},
+                     {"head_dim", {256, 256, 0}, 0},
+                     {"block_size", {1, 64, 1}, 0}),
+    ATTN_SIMPLE_DTYPES({"q_dtype", ATTN_F32, 0}, {"q_dtype", ATTN_BF16, 0}),
 };
-static const attn_caps *const all_caps[] = {&caps};
 static const attn_backend backend = {
     .struct_size = sizeof backend,
     .device_type = DEVICE,
@@ -161,8 +93,7 @@ static const attn_backend backend = {
     .summary = "writes zeros, for the tests of attnctl",
     .family = ATTN_FAMILY_FLASH,
     .op = &op,
-    .caps = all_caps,
-    .num_caps = 1,
+    ATTN_SIMPLE_CAPS(&caps),
 };
 static const attn_backend *const backends[] = {&backend};
 
@@ -193,30 +124,11 @@ get_extension(const char *id)
 }
 
 static attn_status
-init(const attn_host *host, const attn_key_value *values, uint32_t n,
-     attn_error *err)
-{
-    (void)host, (void)values, (void)n, (void)err;
-    return ATTN_OK;
-}
-
-static void
-nothing(void)
-{
-}
-
-static attn_status
 open_device(attn_device device, attn_ctx **ctx, attn_error *err)
 {
     (void)device, (void)err;
     *ctx = (attn_ctx *)(uintptr_t)&backend;
     return ATTN_OK;
-}
-
-static void
-close_device(attn_ctx *ctx)
-{
-    (void)ctx;
 }
 
 static const attn_plugin plugin = {
@@ -231,10 +143,10 @@ static const attn_plugin plugin = {
     .num_backends = 1,
     .num_options = 2,
     .get_extension = get_extension,
-    .init = init,
-    .shutdown = nothing,
+    .init = attn_simple_init,
+    .shutdown = attn_simple_shutdown,
     .open = open_device,
-    .close = close_device,
+    .close = attn_simple_close,
 };
 
 ATTN_PLUGIN_NOTE("org.libattn.test." NAME, "1.2.3", DEVICE_NAME, NAME)
