@@ -335,7 +335,7 @@ judge(const child *c, int status, uint32_t *harmful, attn_error *err)
         return HARM(err, "ended the process (exit %d) %s without reporting",
                     status == -1 ? -1 : WEXITSTATUS(status), doing(c));
     const attn_error *said = &c->last.error;
-    *harmful = said->native != 0;
+    *harmful = c->last.harmful != 0;
     if (said->status == ATTN_OK)
         return ATTN_OK;
     return attn_error_set(
@@ -352,6 +352,8 @@ run_once(const attn_file *file, const attn_probe_params *params,
     char program[PATH_MAX];
     int status;
     child c = {.label = params->label, .deadline = now_ms() + limit_ms};
+    *harmful = 0;
+    *timed_out = 0;
     attn_status found = find_program(program, sizeof program, err);
     if (found == ATTN_OK)
         found = start(&c, program, file, err);

@@ -20,11 +20,12 @@
 #define ATTN_PROBE_FD 3
 
 /* One message, at most PIPE_BUF bytes. The last has phase DONE and the
- * verdict in error.status; error.native 1: the plugin disturbed the process. */
+ * verdict in error.status. */
 typedef struct attn_probe_message {
     uint32_t magic;
     uint32_t phase;
-    uint64_t nonce; /* of this probe: stray bytes are no report */
+    uint64_t nonce;   /* of this probe: stray bytes are no report */
+    uint64_t harmful; /* 1: the plugin disturbed the process */
     attn_error error;
 } attn_probe_message;
 
@@ -36,8 +37,10 @@ typedef struct attn_probe_params {
 
 /* [any] ATTN_OK: loads, shakes hands, tables good, init and shutdown harmless.
  * ATTN_E_NO_DEVICE: its driver is absent. ATTN_E_REFUSED: refused, with
- * *harmful 1 when it crashed, hung, ended or disturbed the child. ATTN_E_IO:
- * attn-probe is not there or cannot run. */
+ * *harmful 1 when it crashed, hung, ended or disturbed the child, and 0 for all
+ * else, a file or memory that went away included: only harm is worth
+ * remembering. The last attempt decides. ATTN_E_IO: attn-probe is not there or
+ * cannot run. */
 attn_status attn_probe_run(const attn_file *file,
                            const attn_probe_params *params, uint32_t *harmful,
                            attn_error *err);

@@ -86,8 +86,7 @@ look_again(const attn_process_state *before, const char *when, attn_error *err)
     static attn_process_state after;
     attn_process_look(&after);
     attn_status status = attn_process_compare(before, &after, when, err);
-    if (status != ATTN_OK && err)
-        err->native = 1;
+    message.harmful = status != ATTN_OK;
     return status;
 }
 
