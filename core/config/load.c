@@ -26,6 +26,19 @@ unreadable(attn_error *err, const char *path, const char *what, int errnum)
     return ATTN_E_CONFIG;
 }
 
+/* A pipe that nobody writes yet would read as an empty configuration. */
+static attn_status
+check_kind(int fd, const char *path, attn_error *err)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return unreadable(err, path, "cannot be read", errno);
+    if (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) || S_ISBLK(st.st_mode))
+        return attn_error_set(err, ATTN_E_CONFIG, "config",
+                              "%s: not a regular file", path);
+    return ATTN_OK;
+}
+
 static attn_status
 read_all(int fd, const char *path, attn_strbuf *text, attn_error *err)
 {
@@ -55,7 +68,9 @@ read_file(attn_config *config, const char *path, int *missing, attn_error *err)
     if (fd < 0)
         return unreadable(err, path, "cannot be opened", errno);
     attn_strbuf text = {0};
-    attn_status s = read_all(fd, path, &text, err);
+    attn_status s = check_kind(fd, path, err);
+    if (s == ATTN_OK)
+        s = read_all(fd, path, &text, err);
     close(fd);
     if (s == ATTN_OK)
         s = attn_config_read(config, path, text.data ? text.data : "",

@@ -242,6 +242,55 @@ START_TEST(drop_ins_and_environment)
 }
 END_TEST
 
+/* Nobody writes: an empty configuration would be believed. */
+START_TEST(a_pipe_is_no_configuration)
+{
+    char dir[] = "attn-config-XXXXXX", path[64];
+    attn_config *c;
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/x.ini", dir);
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    ck_assert_error(attn_config_load(path, &c, &err), err, ATTN_E_CONFIG,
+                    "x.ini: not a regular file");
+    unlink(path);
+    rmdir(dir);
+    ck_assert_good(attn_config_load("/dev/null", &c, &err), err);
+    attn_config_free(c);
+}
+END_TEST
+
+/* Files, drop-ins and variables, each allocation in turn. */
+START_TEST(memory_shortage_while_loading)
+{
+    char dir[] = "attn-config-XXXXXX", command[64];
+    attn_config *c;
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    ck_assert_int_eq(chdir(dir), 0);
+    mkdir("x.d", 0700);
+    write_file("x.ini", good);
+    write_file("x.d/10-a.ini", "[plugin a]\nlibrary = a.so\n");
+    write_file("x.d/20-b.ini", "[plugin b]\nlibrary = b.so\n");
+    setenv("ATTN_LOG", "info", 1);
+    setenv("ATTN_PLUGINPATH", "/q", 1);
+    setenv("ATTN_CONFIG", "x.ini", 1);
+    alloc_fail_start(ALLOC_FAIL_NEVER);
+    attn_status whole = attn_config_load(NULL, &c, NULL);
+    size_t n = alloc_fail_stop();
+    ck_assert_int_eq(whole, ATTN_OK);
+    attn_config_free(c);
+    for (size_t i = 0; i < n; i++) {
+        alloc_fail_start(i);
+        attn_status s = attn_config_load(NULL, &c, NULL);
+        alloc_fail_stop();
+        ck_assert_msg(s == ATTN_E_NOMEM, "allocation %zu of %zu: status %d", i,
+                      n, s);
+    }
+    ck_assert_int_eq(chdir(".."), 0);
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
 START_TEST(memory_shortage_is_an_error)
 {
     attn_config *c;
@@ -286,4 +335,5 @@ END_TEST
 UNIT_MAIN("config", 20, values_with_origins, order_is_stable,
           unknown_names_get_the_nearest, values_are_checked, lines_are_strict,
           longest_line_comes_whole, drop_ins_and_environment,
+          a_pipe_is_no_configuration, memory_shortage_while_loading,
           memory_shortage_is_an_error, the_sample_is_good)
