@@ -12,6 +12,7 @@
 #include "base/array.h"
 #include "base/dtype.h"
 #include "base/error.h"
+#include "runtime/record.h"
 
 /* The layer as JSON inside a JSON string: its quotes are escaped. Types that
  * the tensors tell are left out. */
@@ -153,6 +154,21 @@ write_file(const attn_call *call, const attn_strbuf *header,
         errnum = errno;
     unlink(temporary);
     return attn_error_io(err, errnum, "path", "cannot write %s", path);
+}
+
+attn_status
+attn_call_measure(const attn_call *call, uint64_t *bytes, attn_error *err)
+{
+    attn_strbuf header = {0};
+    const attn_call_tensor *t;
+    attn_status s = make_header(call, &header, err);
+    if (s == ATTN_OK) {
+        *bytes = header.length;
+        for (size_t i = 0; (t = attn_call_at(call, i)); i++)
+            *bytes += t->bytes;
+    }
+    attn_strbuf_free(&header);
+    return s;
 }
 
 attn_status

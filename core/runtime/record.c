@@ -21,17 +21,16 @@
 #define DEFAULT_LIMIT (1ull << 30)
 #define UNUSED 0x7FFFFFFF /* block-table entries past a sequence */
 
-/* Of the process: its sessions share the directory, and no call may take
- * another's name. */
-static _Atomic uint32_t next_number;
+/* Of the process: its sessions share the directory and the limit, and no call
+ * may take another's name. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static uint64_t written; /* bytes of files */
+static uint32_t calls;
 
 struct attn_recorder {
     char *dir;
     uint64_t limit;
-    _Atomic int full;     /* groups read it without the lock */
-    pthread_mutex_t lock; /* guards what follows */
-    uint64_t written;
-    uint32_t calls;
+    _Atomic int full; /* groups read it without the lock */
 };
 
 attn_status
@@ -58,7 +57,6 @@ attn_recorder_create(attn_recorder **recorder, attn_error *err)
     }
     r->dir = copy;
     r->limit = bytes;
-    pthread_mutex_init(&r->lock, NULL);
     *recorder = r;
     return ATTN_OK;
 }
@@ -68,7 +66,6 @@ attn_recorder_destroy(attn_recorder *recorder)
 {
     if (!recorder)
         return;
-    pthread_mutex_destroy(&recorder->lock);
     free(recorder->dir);
     free(recorder);
 }
@@ -329,28 +326,24 @@ make_call(const attn_group *g, const attn_group_layer *layer,
 
 /* --------------------------------------------------------------- the file */
 
-/* 1 when the call's bytes still fit; they are then counted. */
+/* 1 when the call's file still fits; it is then counted. */
 static int
-reserve(attn_recorder *r, const attn_call *call, uint32_t *number)
+reserve(attn_recorder *r, uint64_t bytes, uint32_t *number)
 {
-    const attn_call_tensor *t;
-    uint64_t bytes = 0;
-    for (size_t i = 0; (t = attn_call_at(call, i)); i++)
-        bytes += t->bytes;
-    pthread_mutex_lock(&r->lock);
-    int fits = !r->full && bytes <= r->limit - r->written;
+    pthread_mutex_lock(&lock);
+    const int fits =
+        !r->full && written <= r->limit && bytes <= r->limit - written;
     if (fits) {
-        r->written += bytes;
-        *number = atomic_fetch_add(&next_number, 1);
-        r->calls++;
+        written += bytes;
+        *number = calls++;
     } else if (!r->full) {
         r->full = 1;
         attn_log_write(ATTN_LOG_WARN, "runtime",
                        "recording ends: ATTN_DUMP_LIMIT %" PRIu64
                        " would be passed after %u calls",
-                       r->limit, r->calls);
+                       r->limit, calls);
     }
-    pthread_mutex_unlock(&r->lock);
+    pthread_mutex_unlock(&lock);
     return fits;
 }
 
@@ -375,12 +368,14 @@ attn_record_forward(const attn_group *group, const attn_group_layer *layer,
     const char *backend = group->parts[0].entry->name;
     attn_error err = ATTN_ERROR_INIT;
     attn_call *call = NULL;
+    uint64_t bytes;
     uint32_t number;
     if (r->full)
         return;
     attn_status s = make_call(group, layer, args, &call, &err);
     if (s == ATTN_OK) {
-        if (reserve(r, call, &number))
+        s = attn_call_measure(call, &bytes, &err);
+        if (s == ATTN_OK && reserve(r, bytes, &number))
             s = store_call(r, call, backend, number, &err);
         attn_call_free(call);
     }

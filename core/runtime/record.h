@@ -3,9 +3,9 @@
  *
  * Files are DIR/PID-NUMBER-BACKEND.safetensors (attn/call.h), as the caches
  * are when forward is called; only the blocks a step uses are kept, with the
- * block table renumbered. ATTN_DUMP_LIMIT bounds the bytes of a session
- * ("512M", default 1G). A forward that cannot be recorded (captured stream,
- * lengths only on the device) is a warning, never an error. */
+ * block table renumbered. ATTN_DUMP_LIMIT bounds the bytes of all files of the
+ * process ("512M", default 1G). A forward that cannot be recorded (captured
+ * stream, lengths only on the device) is a warning, never an error. */
 #ifndef ATTN_RUNTIME_RECORD_H
 #define ATTN_RUNTIME_RECORD_H
 
@@ -29,5 +29,9 @@ attn_status attn_record_constants(const attn_group *group,
 /* [group] Before the forward itself. Allocates and waits for the stream. */
 void attn_record_forward(const attn_group *group, const attn_group_layer *layer,
                          const attn_head *args);
+
+/* [any] What attn_call_store would write, in bytes; its errors. */
+attn_status attn_call_measure(const attn_call *call, uint64_t *bytes,
+                              attn_error *err);
 
 #endif /* ATTN_RUNTIME_RECORD_H */

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "alloc_fail.h"
 #include "session_world.h"
 #include "verify/problem.h"
 
@@ -189,6 +190,61 @@ START_TEST(the_limit_ends_it)
 }
 END_TEST
 
+/* Bytes on the disk, of all sessions of the process together. */
+START_TEST(the_limit_is_the_process_s)
+{
+    attn_call *calls[8];
+    char path[400], limit[32];
+    struct stat st;
+    open_dir();
+    open_world("", NULL);
+    make_step(4, mixed);
+    ck_assert_good(run_step(), err);
+    close_world();
+    snprintf(path, sizeof path, "%s/%ld-000000-fake.a.safetensors", dir,
+             (long)getpid());
+    ck_assert_int_eq(stat(path, &st), 0);
+    snprintf(limit, sizeof limit, "%ld", (long)(3 * st.st_size - 1));
+    setenv("ATTN_DUMP_LIMIT", limit, 1);
+    for (int i = 0; i < 3; i++) {
+        open_world("", NULL);
+        make_step(4, mixed);
+        ck_assert_good(run_step(), err);
+        close_world();
+    }
+    ck_assert_int_eq(take_calls(calls, 8), 2);
+    for (int i = 0; i < 2; i++)
+        attn_call_free(calls[i]);
+}
+END_TEST
+
+/* A forward that cannot be recorded runs; nothing half-written is left. */
+START_TEST(memory_shortage_only_loses_the_record)
+{
+    attn_call *calls[400] = {0};
+    open_dir();
+    open_world("", NULL);
+    make_step(4, mixed);
+    ck_assert_good(attn_group_build(w.group, &w.batch, &w.kv, NULL, &err), err);
+    alloc_fail_start(ALLOC_FAIL_NEVER);
+    attn_status whole =
+        attn_group_forward(w.group, w.layer, &w.forward.head, NULL);
+    size_t n = alloc_fail_stop();
+    ck_assert_int_eq(whole, ATTN_OK);
+    ck_assert_uint_gt(n, 20);
+    for (size_t i = 0; i < n; i++) {
+        alloc_fail_start(i);
+        attn_status s =
+            attn_group_forward(w.group, w.layer, &w.forward.head, NULL);
+        alloc_fail_stop();
+        ck_assert_int_eq(s, ATTN_OK);
+    }
+    ck_assert_int_eq(take_calls(calls, 400), 1);
+    attn_call_free(calls[0]);
+    close_world();
+}
+END_TEST
+
 START_TEST(what_cannot_be_recorded_still_runs)
 {
     open_dir();
@@ -245,6 +301,7 @@ END_TEST
 
 UNIT_MAIN("record", 20, forwards_are_recorded,
           forwards_on_a_device_are_recorded, constants_are_recorded,
-          the_limit_ends_it, sessions_share_a_directory,
+          the_limit_ends_it, the_limit_is_the_process_s,
+          memory_shortage_only_loses_the_record, sessions_share_a_directory,
           what_cannot_be_recorded_still_runs, bad_requests_are_refused,
           storing_fails_cleanly)

@@ -3,11 +3,10 @@
  *
  * One call of one backend with its inputs and, where known, what it must
  * return. A session writes each forward to such a file under ATTN_DUMP_DIR
- * (PID-NUMBER-BACKEND.safetensors, numbered through the process; each session
- * up to ATTN_DUMP_LIMIT bytes, default 1G;
- * only the cache blocks the step uses, with the block table renumbered);
- * `attnctl replay` runs them; reading is part of libattn-verify
- * (attn_call_load). */
+ * (PID-NUMBER-BACKEND.safetensors, numbered through the process; the files of
+ * a process take up to ATTN_DUMP_LIMIT bytes, default 1G; only the cache blocks
+ * the step uses, with the block table renumbered); `attnctl replay` runs them;
+ * reading is part of libattn-verify (attn_call_load). */
 #ifndef ATTN_CALL_H
 #define ATTN_CALL_H
 
