@@ -119,6 +119,24 @@ check_masks(const attn_group *g, const attn_batch *batch, attn_error *err)
     return ATTN_OK;
 }
 
+/* No operation of this ABI reads a rank's lengths: each would attend to the
+ * whole of seq_lens. */
+static attn_status
+check_parallel(const attn_group *g, const attn_batch *batch, attn_error *err)
+{
+    const attn_ext_context_parallel *p =
+        (const attn_ext_context_parallel *)attn_ext_find(
+            batch->ext, ATTN_EXT_CONTEXT_PARALLEL);
+    if (!p || p->world <= 1 || !layer_block_size(g))
+        return ATTN_OK;
+    return attn_error_set(err, ATTN_E_UNSUPPORTED, "batch.ext",
+                          "context_parallel: rank %u of %u: %s layers attend "
+                          "to all of seq_lens: give the rank's lengths there "
+                          "and merge by lse",
+                          p->rank, p->world,
+                          attn_family_find(g->layer->family)->key);
+}
+
 static attn_status
 check_step(const attn_group *g, const attn_batch *batch,
            const attn_kv_group *kv, const attn_stream *stream, attn_error *err)
@@ -130,6 +148,8 @@ check_step(const attn_group *g, const attn_batch *batch,
         s = attn_kv_group_validate(kv, batch, ATTN_CHECK_PAGES, err);
     if (s == ATTN_OK)
         s = check_masks(g, batch, err);
+    if (s == ATTN_OK)
+        s = check_parallel(g, batch, err);
     if (s != ATTN_OK)
         return s;
     uint32_t size = layer_block_size(g);

@@ -204,6 +204,33 @@ START_TEST(masks_are_checked)
 }
 END_TEST
 
+/* No backend reads it: each would attend over all keys in silence. */
+START_TEST(context_parallelism_is_refused)
+{
+    int32_t local[4];
+    attn_ext_context_parallel part = {
+        .head = {sizeof part, 0, ATTN_EXT_CONTEXT_PARALLEL, NULL},
+        .world = 2,
+        .rank = 1,
+        .interleave = 1,
+        .local_seq_lens = local};
+    open_world("", NULL);
+    make_step(4, mixed);
+    for (int r = 0; r < 4; r++)
+        local[r] = w.lens[r] / 2;
+    w.batch.ext = &part.head;
+    ck_assert_error(run_step(), err, ATTN_E_UNSUPPORTED,
+                    "context_parallel: rank 1 of 2: flash layers attend to "
+                    "all of seq_lens");
+    ck_assert_uint_eq(fake.builds, 0);
+    part.world = 1;
+    part.rank = 0;
+    part.local_seq_lens = NULL;
+    ck_assert_good(run_step(), err);
+    close_world();
+}
+END_TEST
+
 START_TEST(set_up_is_checked)
 {
     attn_group *g = NULL;
@@ -455,6 +482,7 @@ END_TEST
 UNIT_MAIN("session", 20, one_backend, two_backends_share_a_step,
           two_backends_need_decodes_first, nothing_is_allocated_after_set_up,
           tensors_are_checked, steps_are_checked, masks_are_checked,
-          set_up_is_checked, plugin_failures_are_told, caches_are_described,
+          context_parallelism_is_refused, set_up_is_checked,
+          plugin_failures_are_told, caches_are_described,
           device_backends_get_their_memory, metadata_goes_to_the_device,
           metadata_stays_on_the_cpu, memory_shortage_is_an_error)

@@ -75,7 +75,10 @@ ATTN_API attn_status attn_group_add_layer(attn_group *group,
 /* [group][hot] Validates (attn_batch_validate, attn_kv_group_validate with
  * the pages the step writes, the limits; ATTN_E_ARG too for per-request
  * causal, prefix ranges or ATTN_BATCH_CROSS when the attention layer was
- * described without that feature) and builds. Batch, group and their arrays
+ * described without that feature; ATTN_E_UNSUPPORTED for attention over a
+ * rank's share of the keys, ATTN_EXT_CONTEXT_PARALLEL with world above 1: give
+ * the share as a batch of its own and merge with attn/merge.h) and builds.
+ * Batch, group and their arrays
  * stay valid and unchanged until the last forward of the step. stream
  * NULL: the CPU's. A GPU backend needs the device mirrors. */
 ATTN_API attn_status attn_group_build(attn_group *group,
