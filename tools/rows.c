@@ -11,6 +11,7 @@ row_entry(const attn_entry *e)
     json_object_set_new(row, "backend", out_text(e->name));
     json_object_set_new(row, "state", out_text(attn_state_str(e->state)));
     json_object_set_new(row, "device", out_text(e->device));
+    json_object_set_new(row, "device_id", json_integer(e->device_id));
     json_object_set_new(row, "arch", out_text(e->arch));
     json_object_set_new(row, "version", out_text(e->version));
     json_object_set_new(row, "family", out_text(e->family));

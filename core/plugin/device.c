@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "plugin/device.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <attn/base.h>
@@ -57,33 +59,79 @@ look_at(const attn_device_service *service, uint32_t index, int32_t type,
     return ATTN_OK;
 }
 
-attn_status
-attn_device_find(const attn_plugin *plugin, const attn_backend *backend,
-                 attn_found_device *found, attn_error *err)
+static attn_status
+count_devices(const attn_device_service *service, uint32_t *count,
+              attn_error *err)
 {
-    uint32_t count = 0;
     attn_error said = ATTN_ERROR_INIT;
-    if (backend->device_type == ATTN_DEVICE_CPU) {
-        *found = (attn_found_device){{ATTN_DEVICE_CPU, 0}, "cpu", CPU_ARCH};
-        return ATTN_OK;
-    }
-    const attn_device_service *service =
-        plugin->get_extension(ATTN_DEVICE_SERVICE);
-    said.status = service->count(&count, &said);
+    *count = 0;
+    said.status = service->count(count, &said);
     if (said.status == ATTN_E_NO_DEVICE)
         return attn_error_set(err, ATTN_E_NO_DEVICE, "device", "%.*s",
                               (int)strnlen(said.message, sizeof said.message),
                               said.message[0] ? said.message : "no device");
-    if (said.status != ATTN_OK || count > MAX_DEVICES)
+    if (said.status != ATTN_OK || *count > MAX_DEVICES)
         return attn_plugin_fault(err, ATTN_E_REFUSED, "device",
                                  "device service: count", &said);
+    return ATTN_OK;
+}
+
+static void
+number_names(attn_found_device *devices, uint32_t count)
+{
+    for (uint32_t i = 0; count > 1 && i < count; i++) {
+        char *name = devices[i].name;
+        const size_t used = strlen(name);
+        snprintf(name + used, sizeof devices[i].name - used, " #%u", i);
+    }
+}
+
+/* Those of the type, of all that the service counts. */
+static attn_status
+collect(const attn_device_service *service, uint32_t count, int32_t type,
+        attn_found_device *devices, uint32_t *num_found, attn_error *err)
+{
+    uint32_t n = 0;
     for (uint32_t i = 0; i < count; i++) {
-        attn_status status =
-            look_at(service, i, backend->device_type, found, err);
-        if (status != ATTN_E_NOT_FOUND)
+        const attn_status status = look_at(service, i, type, &devices[n], err);
+        if (status == ATTN_OK)
+            n++;
+        else if (status != ATTN_E_NOT_FOUND)
             return status;
     }
-    return attn_error_set(err, ATTN_E_NO_DEVICE, "device",
-                          "no device of type %d among %u", backend->device_type,
-                          count);
+    if (n == 0)
+        return attn_error_set(err, ATTN_E_NO_DEVICE, "device",
+                              "no device of type %d among %u", type, count);
+    number_names(devices, n);
+    *num_found = n;
+    return ATTN_OK;
+}
+
+attn_status
+attn_devices_find(const attn_plugin *plugin, const attn_backend *backend,
+                  attn_found_device **found, uint32_t *num_found,
+                  attn_error *err)
+{
+    const int on_cpu = backend->device_type == ATTN_DEVICE_CPU;
+    const attn_device_service *service =
+        on_cpu ? NULL : plugin->get_extension(ATTN_DEVICE_SERVICE);
+    uint32_t count = 1;
+    attn_status status = on_cpu ? ATTN_OK : count_devices(service, &count, err);
+    if (status != ATTN_OK)
+        return status;
+    attn_found_device *devices = calloc(count + 1, sizeof *devices);
+    if (!devices)
+        return attn_error_nomem(err, "device", (count + 1) * sizeof *devices);
+    if (on_cpu) {
+        devices[0] = (attn_found_device){{ATTN_DEVICE_CPU, 0}, "cpu", CPU_ARCH};
+        *num_found = 1;
+    } else {
+        status = collect(service, count, backend->device_type, devices,
+                         num_found, err);
+    }
+    if (status == ATTN_OK)
+        *found = devices;
+    else
+        free(devices);
+    return status;
 }

@@ -7,15 +7,17 @@
 
 typedef struct attn_found_device {
     attn_device device;
-    char name[64]; /* "cpu", "NVIDIA H200" */
+    char name[72]; /* "cpu", "NVIDIA H200", of several "NVIDIA H200 #1" */
     char arch[32]; /* "x86-64", "sm_90" */
 } attn_found_device;
 
-/* [main] The first device of the backend's type. ATTN_E_NO_DEVICE with the
- * service's text when there is none; ATTN_E_REFUSED when the service fails. */
-attn_status attn_device_find(const attn_plugin *plugin,
-                             const attn_backend *backend,
-                             attn_found_device *found, attn_error *err);
+/* [main] The devices of the backend's type, at least one, in the service's
+ * order; *found is the caller's to free. ATTN_E_NO_DEVICE with the service's
+ * text when there is none; ATTN_E_REFUSED when the service fails. */
+attn_status attn_devices_find(const attn_plugin *plugin,
+                              const attn_backend *backend,
+                              attn_found_device **found, uint32_t *num_found,
+                              attn_error *err);
 
 /* [any] What a plugin said, made safe to print: status, and its message or
  * "no reason given", after `what`. */

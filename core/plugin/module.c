@@ -285,10 +285,8 @@ load_checked(attn_module *m, const attn_file *file,
     if (status != ATTN_OK || m->state != ATTN_STATE_READY)
         return status;
     status = open_table(m, file, settings, &why);
-    if (status == ATTN_OK) {
-        m->contexts = calloc(m->plugin->num_backends, sizeof *m->contexts);
-        status = m->contexts ? start(m, settings, &why) : ATTN_E_NOMEM;
-    }
+    if (status == ATTN_OK)
+        status = start(m, settings, &why);
     if (status == ATTN_E_ARG)
         return attn_error_set(err, status, why.where, "%s", why.message);
     return settle(m, status, &why, err);

@@ -43,7 +43,8 @@ typedef struct attn_module {
     /* As loaded. */
     const attn_host *host;
     const attn_plugin *plugin;
-    attn_context *contexts; /* room for one per backend */
+    attn_context *contexts; /* those opened, one per device */
+    size_t context_room;
     uint32_t num_contexts;
     uint8_t claimed;
     uint8_t initialised;

@@ -7,6 +7,7 @@
 
 #include <attn/base.h>
 
+#include "base/array.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "plugin/loader.h"
@@ -29,8 +30,8 @@ struct attn_registry {
     attn_executor *own_executor;
     const attn_executor *executor;
     attn_module_list modules;
-    row *rows;
-    size_t num_rows;
+    row **rows; /* one by one: entries point into their own */
+    size_t num_rows, row_room;
 };
 
 /* ---------------------------------------------------------------- settings */
@@ -155,12 +156,22 @@ fill_row(row *to, attn_module *m)
                              .priority = m->priority};
 }
 
-static void
-fill_backend_row(row *to, attn_module *m, const attn_backend *backend)
+static attn_status
+add_row(attn_registry *r, attn_module *m, const attn_backend *backend, row **to,
+        attn_error *err)
 {
-    attn_error why = ATTN_ERROR_INIT;
-    fill_row(to, m);
-    attn_entry *e = &to->entry;
+    row **rows = attn_array_reserve(r->rows, &r->row_room, r->num_rows + 1,
+                                    sizeof *rows);
+    if (rows)
+        r->rows = rows;
+    *to = rows ? calloc(1, sizeof **to) : NULL;
+    if (!*to)
+        return attn_error_nomem(err, "registry", sizeof **to);
+    r->rows[r->num_rows++] = *to;
+    fill_row(*to, m);
+    if (!backend)
+        return ATTN_OK;
+    attn_entry *e = &(*to)->entry;
     e->name = backend->name;
     e->version = m->plugin->version;
     e->family = backend->family;
@@ -168,50 +179,80 @@ fill_backend_row(row *to, attn_module *m, const attn_backend *backend)
     e->emulated = backend->device_type == ATTN_DEVICE_EXT;
     e->plugin = m->plugin;
     e->backend = backend;
+    return ATTN_OK;
+}
+
+/* A row without a device: it is absent, or its service fails. */
+static attn_status
+add_deviceless_row(attn_registry *r, attn_module *m,
+                   const attn_backend *backend, const attn_error *why,
+                   attn_error *err)
+{
+    row *to;
+    attn_status status = add_row(r, m, backend, &to, err);
+    if (status != ATTN_OK)
+        return status;
+    to->entry.state = why->status == ATTN_E_NO_DEVICE ? ATTN_STATE_SKIPPED
+                                                      : ATTN_STATE_REFUSED;
+    memcpy(to->reason, why->message, sizeof to->reason);
+    return ATTN_OK;
+}
+
+static attn_status
+add_backend_rows(attn_registry *r, attn_module *m, const attn_backend *backend,
+                 attn_error *err)
+{
+    attn_error why = ATTN_ERROR_INIT;
+    attn_found_device *found = NULL;
+    uint32_t count = 0;
+    row *to;
     if (m->state != ATTN_STATE_READY)
-        return;
-    const attn_status status =
-        attn_device_find(m->plugin, backend, &to->found, &why);
-    e->device = to->found.name;
-    e->device_id = to->found.device.id;
-    e->arch = to->found.arch;
-    if (status != ATTN_OK) {
-        e->state = status == ATTN_E_NO_DEVICE ? ATTN_STATE_SKIPPED
-                                              : ATTN_STATE_REFUSED;
-        memcpy(to->reason, why.message, sizeof to->reason);
+        return add_row(r, m, backend, &to, err);
+    attn_status status =
+        attn_devices_find(m->plugin, backend, &found, &count, &why);
+    if (status == ATTN_E_NOMEM)
+        return attn_error_nomem(err, "registry", 0);
+    if (status != ATTN_OK)
+        return add_deviceless_row(r, m, backend, &why, err);
+    for (uint32_t i = 0; i < count && status == ATTN_OK; i++) {
+        status = add_row(r, m, backend, &to, err);
+        if (status != ATTN_OK)
+            break;
+        to->found = found[i];
+        to->entry.device = to->found.name;
+        to->entry.arch = to->found.arch;
+        to->entry.device_id = found[i].device.id;
+        to->entry.device_index = i;
+        to->entry.num_devices = count;
     }
+    free(found);
+    return status;
 }
 
 static attn_status
 make_rows(attn_registry *r, attn_error *err)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < r->modules.count; i++) {
-        const attn_plugin *plugin = r->modules.items[i].plugin;
-        count += plugin ? plugin->num_backends : 1;
-    }
-    r->rows = calloc(count + 1, sizeof *r->rows);
-    if (!r->rows)
-        return attn_error_nomem(err, "registry", count * sizeof *r->rows);
-    for (size_t i = 0; i < r->modules.count; i++) {
+    attn_status status = ATTN_OK;
+    row *to;
+    for (size_t i = 0; i < r->modules.count && status == ATTN_OK; i++) {
         attn_module *m = &r->modules.items[i];
         if (!m->plugin)
-            fill_row(&r->rows[r->num_rows++], m);
-        for (uint32_t b = 0; m->plugin && b < m->plugin->num_backends; b++)
-            fill_backend_row(&r->rows[r->num_rows++], m,
-                             m->plugin->backends[b]);
+            status = add_row(r, m, NULL, &to, err);
+        for (uint32_t b = 0;
+             status == ATTN_OK && m->plugin && b < m->plugin->num_backends; b++)
+            status = add_backend_rows(r, m, m->plugin->backends[b], err);
     }
-    return ATTN_OK;
+    return status;
 }
 
-/* One ready row per backend name. */
+/* One plugin per backend name. */
 static void
 shadow_same_name(attn_registry *r)
 {
     for (size_t i = 0; i < r->num_rows; i++)
         for (size_t j = i + 1; j < r->num_rows; j++) {
-            row *a = &r->rows[i], *b = &r->rows[j];
-            if (a->entry.state != ATTN_STATE_READY ||
+            row *a = r->rows[i], *b = r->rows[j];
+            if (a->module == b->module || a->entry.state != ATTN_STATE_READY ||
                 b->entry.state != ATTN_STATE_READY ||
                 strcmp(a->entry.name, b->entry.name) != 0)
                 continue;
@@ -230,7 +271,7 @@ static void
 log_rows(const attn_registry *r)
 {
     for (size_t i = 0; i < r->num_rows; i++) {
-        const attn_entry *e = &r->rows[i].entry;
+        const attn_entry *e = &r->rows[i]->entry;
         const int quiet = e->state == ATTN_STATE_READY ||
                           e->state == ATTN_STATE_SKIPPED ||
                           e->state == ATTN_STATE_DISABLED;
@@ -247,8 +288,8 @@ static attn_status
 check_required(const attn_registry *r, attn_error *err)
 {
     for (size_t i = 0; i < r->num_rows; i++) {
-        const attn_entry *e = &r->rows[i].entry;
-        if (r->rows[i].module->enabled == ATTN_ENABLED_YES &&
+        const attn_entry *e = &r->rows[i]->entry;
+        if (r->rows[i]->module->enabled == ATTN_ENABLED_YES &&
             (e->state == ATTN_STATE_REFUSED ||
              e->state == ATTN_STATE_QUARANTINED))
             return attn_error_set(err, ATTN_E_REFUSED, "enabled",
@@ -310,6 +351,8 @@ attn_registry_close(attn_registry *r)
         attn_module_unload(&r->modules.items[i]);
     attn_modules_free(&r->modules);
     attn_executor_destroy(r->own_executor);
+    for (size_t i = 0; i < r->num_rows; i++)
+        free(r->rows[i]);
     free(r->rows);
     free(r);
 }
@@ -323,16 +366,16 @@ attn_registry_count(const attn_registry *r)
 const attn_entry *
 attn_registry_at(const attn_registry *r, size_t index)
 {
-    return index < r->num_rows ? &r->rows[index].entry : NULL;
+    return index < r->num_rows ? &r->rows[index]->entry : NULL;
 }
 
 const attn_entry *
 attn_registry_find(const attn_registry *r, const char *backend)
 {
     for (size_t i = 0; i < r->num_rows; i++)
-        if (r->rows[i].entry.state == ATTN_STATE_READY &&
-            strcmp(r->rows[i].entry.name, backend) == 0)
-            return &r->rows[i].entry;
+        if (r->rows[i]->entry.state == ATTN_STATE_READY &&
+            strcmp(r->rows[i]->entry.name, backend) == 0)
+            return &r->rows[i]->entry;
     return NULL;
 }
 
@@ -367,6 +410,11 @@ attn_registry_context(attn_registry *r, const attn_entry *entry, attn_ctx **ctx,
             *ctx = m->contexts[i].ctx;
             return ATTN_OK;
         }
+    attn_context *contexts = attn_array_reserve(
+        m->contexts, &m->context_room, m->num_contexts + 1, sizeof *contexts);
+    if (!contexts)
+        return attn_error_nomem(err, "context", sizeof *contexts);
+    m->contexts = contexts;
     attn_ctx *opened = NULL;
     said.status = m->plugin->open(device, &opened, &said);
     if (said.status != ATTN_OK)

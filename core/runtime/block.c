@@ -347,11 +347,12 @@ check_shape(const attn_arg *arg, const attn_tensor *t,
 }
 
 static int
-on_device(const attn_tensor *t, int32_t device_type)
+on_device(const attn_tensor *t, attn_device device)
 {
-    int32_t type = t->device.type;
-    return type == device_type ||
-           (device_type == ATTN_DEVICE_CPU && type == 3 /* pinned */);
+    if (device.type == ATTN_DEVICE_CPU)
+        return t->device.type == device.type ||
+               t->device.type == 3 /* pinned */;
+    return t->device.type == device.type && t->device.id == device.id;
 }
 
 static attn_status
@@ -367,10 +368,12 @@ check_tensor(const attn_arg *arg, const attn_tensor *t,
         return attn_error_set(
             err, ATTN_E_ARG, arg->name, "%s: type %s, must be %s", arg->name,
             attn_dtype_str(t->dtype), attn_dtype_str(arg->dtype));
-    if (!on_device(t, extent->device_type))
-        return attn_error_set(err, ATTN_E_ARG, arg->name,
-                              "%s: on device type %d, the backend runs on %d",
-                              arg->name, t->device.type, extent->device_type);
+    if (!on_device(t, extent->device))
+        return attn_error_set(
+            err, ATTN_E_ARG, arg->name,
+            "%s: on device type %d number %d, the backend runs on %d number %d",
+            arg->name, t->device.type, t->device.id, extent->device.type,
+            extent->device.id);
     if (!t->shape || !t->strides)
         return attn_error_set(err, ATTN_E_ARG, arg->name,
                               "%s: shape or strides NULL", arg->name);

@@ -49,8 +49,7 @@ void attn_blocks_resolve(const attn_layer *layer, attn_blocks *blocks);
 typedef struct attn_extent {
     int64_t num_tokens;
     int64_t num_slots;
-    int32_t device_type;
-    uint32_t reserved;
+    attn_device device;
     uint64_t features; /* of the layer */
 } attn_extent;
 

@@ -140,6 +140,12 @@ no_winner(const attn_group *g, const attn_selection *sel, attn_error *err)
         attn_selection_count(sel) > 1 ? " (and more candidates)" : "");
 }
 
+static uint32_t
+device_of(const attn_group_params *params)
+{
+    return ATTN_KNOWS(params, attn_group_params, device) ? params->device : 0;
+}
+
 static attn_status
 select_phase(const attn_group *g, const attn_group_params *params,
              uint32_t phase, const attn_entry **entry, char *rule, size_t size,
@@ -151,7 +157,8 @@ select_phase(const attn_group *g, const attn_group_params *params,
                                   .layer_index = params->layer_index,
                                   .capture = g->limits.capture,
                                   .backend = params->backend,
-                                  .max_seq_len = g->limits.max_seq_len};
+                                  .max_seq_len = g->limits.max_seq_len,
+                                  .device = device_of(params)};
     attn_status s = attn_select(g->session->registry, g->layer, &p, &sel, err);
     if (s == ATTN_OK && !attn_selection_winner(sel))
         s = no_winner(g, sel, err);
@@ -295,10 +302,11 @@ attn_status
 attn_group_create(attn_session *session, const attn_group_params *params,
                   attn_group **group, attn_error *err)
 {
-    if (!params || params->struct_size < sizeof *params)
+    const size_t least = offsetof(attn_group_params, device);
+    if (!params || params->struct_size < least)
         return attn_error_set(err, ATTN_E_ARG, "params.struct_size",
                               "params missing or smaller than %zu bytes",
-                              sizeof *params);
+                              least);
     attn_group *g = calloc(1, sizeof *g);
     if (!g)
         return attn_error_nomem(err, "group", sizeof *g);
@@ -312,7 +320,8 @@ attn_group_create(attn_session *session, const attn_group_params *params,
         s = choose_backends(g, params, err);
     if (s == ATTN_OK) {
         attn_blocks_resolve(g->layer, &g->blocks);
-        g->extent.device_type = g->parts[0].entry->device_type;
+        g->extent.device = (attn_device){g->parts[0].entry->device_type,
+                                         g->parts[0].entry->device_id};
         g->extent.features = g->layer->features;
         s = create_parts(g, err);
     }

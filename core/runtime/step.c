@@ -157,11 +157,13 @@ check_step(const attn_group *g, const attn_batch *batch,
         return attn_error_set(err, ATTN_E_ARG, "kv.block_size",
                               "block_size %u: the layer's is %u",
                               kv->block_size, size);
-    if (stream->device.type != g->place.device.type)
+    if (stream->device.type != g->place.device.type ||
+        (g->place.service && stream->device.id != g->place.device.id))
         return attn_error_set(err, ATTN_E_ARG, "stream",
-                              "stream of device type %d, the backend runs on "
-                              "%d",
-                              stream->device.type, g->place.device.type);
+                              "stream of device type %d number %d, the backend "
+                              "runs on %d number %d",
+                              stream->device.type, stream->device.id,
+                              g->place.device.type, g->place.device.id);
     return g->place.service ? check_mirrors(batch, kv, err) : ATTN_OK;
 }
 

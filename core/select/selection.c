@@ -35,6 +35,7 @@ struct job {
     size_t num_entries;
     const attn_select_params *params;
     attn_wish wish;
+    uint32_t device;
     attn_rule rule;
     attn_selection *out;
     attn_error *err;
@@ -124,6 +125,20 @@ static attn_status ATTN_PRINTF(3, 4)
     return keep_reasons(c, &r, err);
 }
 
+static uint32_t
+devices_of(const attn_entry *e)
+{
+    return e->num_devices ? e->num_devices : 1;
+}
+
+/* A backend's row on another device than the one asked for. Where it has none
+ * of that number, its first speaks for it. */
+static int
+is_elsewhere(const struct job *job, const attn_entry *e)
+{
+    return e->device_index != (job->device < devices_of(e) ? job->device : 0);
+}
+
 static attn_status
 judge(struct job *job, struct candidate *c)
 {
@@ -134,6 +149,9 @@ judge(struct job *job, struct candidate *c)
     if (e->state != ATTN_STATE_READY)
         return one_reason(c, job->err, "%s: %s", attn_state_str(e->state),
                           e->reason);
+    if (job->device >= devices_of(e) && e->device_type != ATTN_DEVICE_CPU)
+        return one_reason(c, job->err, "device %u: has %u, from 0", job->device,
+                          devices_of(e));
     job->wish.arch = e->arch;
     c->public.eligible =
         attn_backend_match(e->backend, &job->wish, &r) == ATTN_OK;
@@ -176,6 +194,8 @@ collect(struct job *job)
         uint32_t place = place_of(job, e->name);
         if (strcmp(e->family, job->wish.layer->family) != 0 &&
             (*e->family || place == NOT_NAMED))
+            continue;
+        if (is_elsewhere(job, e))
             continue;
         struct candidate *c = &out->candidates[out->count++];
         c->public.entry = e;
@@ -383,6 +403,8 @@ attn_select_among(const attn_entry *const *entries, size_t count,
                       .err = err};
     if (ATTN_KNOWS(params, attn_select_params, max_seq_len))
         job.wish.max_seq_len = params->max_seq_len;
+    if (ATTN_KNOWS(params, attn_select_params, device))
+        job.device = params->device;
     attn_rule_find(config, layer->family, params, &job.rule);
     job.out = calloc(1, sizeof *job.out);
     if (!job.out)

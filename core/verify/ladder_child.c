@@ -144,9 +144,11 @@ watch_crashes(attn_climb *c)
 static void
 find_entry(attn_climb *c, const char *backend)
 {
+    c->entry = NULL;
     for (size_t i = 0; i < attn_registry_count(c->registry); i++) {
         const attn_entry *e = attn_registry_at(c->registry, i);
-        if (!strcmp(e->name, backend) && e->state == ATTN_STATE_READY)
+        if (!c->entry && !strcmp(e->name, backend) &&
+            e->state == ATTN_STATE_READY)
             c->entry = e;
     }
 }
@@ -185,6 +187,8 @@ tell_targets(attn_climb *c)
     }
     for (size_t i = 0; i < attn_registry_count(c->registry); i++) {
         const attn_entry *e = attn_registry_at(c->registry, i);
+        if (e->device_index > 0)
+            continue; /* the first of its devices stands for all */
         attn_note n = {.type = ATTN_NOTE_TARGET,
                        .state = e->state,
                        .emulated = e->emulated};

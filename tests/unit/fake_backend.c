@@ -190,7 +190,8 @@ static attn_status
 dev_alloc(attn_device device, uint32_t kind, uint64_t bytes, void **memory,
           attn_error *err)
 {
-    (void)device, (void)kind;
+    (void)kind;
+    fake.last_device = device;
     uint64_t *p = malloc(bytes + 64);
     if (!p)
         return attn_fail(err, ATTN_E_NOMEM, "bytes", "device memory is full");
@@ -284,6 +285,13 @@ fake_registry(const char *ini)
     for (int i = 0; i < 2; i++)
         rows[i].device_type =
             fake.on_device ? ATTN_DEVICE_EXT : ATTN_DEVICE_CPU;
+    for (uint32_t i = 0; fake.two_devices && i < 2; i++) {
+        rows[i] = rows[0];
+        rows[i].device_type = ATTN_DEVICE_EXT;
+        rows[i].device_id = 3 + (int32_t)i;
+        rows[i].device_index = i;
+        rows[i].num_devices = 2;
+    }
     return (attn_registry *)(void *)rows;
 }
 

@@ -18,6 +18,8 @@ typedef struct fake_state {
     attn_status build_status;           /* what build answers */
     const char *build_message;          /* NULL: leaves err alone */
     int on_device;                      /* 1: they run on a made-up device */
+    int two_devices;                    /* 1: fake.a on two, no fake.b */
+    attn_device last_device;            /* of the last alloc */
     uint64_t live_device_bytes, copies;
     const void *last_source; /* of the last copy */
 } fake_state;

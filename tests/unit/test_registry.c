@@ -28,6 +28,17 @@ make_dir(void)
 }
 
 static void
+copy_two_devices(void)
+{
+    char command[8500];
+    const char *top = getenv("top_builddir");
+    snprintf(command, sizeof command,
+             "cp '%s/tests/unit/.libs/two_devices.so' '%s'", top ? top : ".",
+             dir);
+    ck_assert_int_eq(system(command), 0);
+}
+
+static void
 remove_dir(void)
 {
     char command[128];
@@ -241,16 +252,52 @@ START_TEST(disabled_without_a_file)
 }
 END_TEST
 
+/* A row and a context for each device of the backend's type. */
+START_TEST(a_row_for_each_device)
+{
+    char path[128];
+    attn_ctx *ctx[2], *again;
+    make_dir();
+    copy_two_devices();
+    snprintf(path, sizeof path, "%s/two_devices.so", dir);
+    attn_config *config = configure("[attn]\nplugin_path = DIR/none\n");
+    const attn_registry_params params = {
+        .struct_size = sizeof params, .config = config, .only_library = path};
+    attn_registry *r = open_registry(&params);
+    ck_assert_uint_eq(attn_registry_count(r), 2);
+    for (uint32_t i = 0; i < 2; i++) {
+        const attn_entry *e = attn_registry_at(r, i);
+        ck_assert_msg(e->state == ATTN_STATE_READY, "%s", e->reason);
+        ck_assert_str_eq(e->name, "mock.two");
+        ck_assert_str_eq(e->device, i ? "mock two #1" : "mock one #0");
+        ck_assert_str_eq(e->arch, "mock");
+        ck_assert_int_eq(e->device_id, i ? 6 : 4);
+        ck_assert_uint_eq(e->device_index, i);
+        ck_assert_uint_eq(e->num_devices, 2);
+        ck_assert_good(attn_registry_context(r, e, &ctx[i], &err), err);
+        ck_assert_int_eq(*(int32_t *)(void *)ctx[i], e->device_id);
+        ck_assert_good(attn_registry_context(r, e, &again, &err), err);
+        ck_assert_ptr_eq(again, ctx[i]);
+    }
+    ck_assert_ptr_eq(attn_registry_find(r, "mock.two"), attn_registry_at(r, 0));
+    attn_registry_close(r);
+    attn_config_free(config);
+    remove_dir();
+}
+END_TEST
+
 /* Each allocation of open fails once: it says so and leaves nothing behind
  * that disturbs the next open. */
 START_TEST(allocation_failures)
 {
     make_dir();
+    copy_two_devices();
     attn_config *config =
         configure("[attn]\nplugin_path = DIR\nthreads = 2\nlog = error\n"
                   "[plugin a]\nlibrary = attn_hello.so\n"
                   "[plugin b]\nlibrary = DIR/attn_hello.so\nenabled = no\n"
-                  "[plugin c]\nlibrary = gone.so\n");
+                  "[plugin c]\nlibrary = gone.so\n"
+                  "[plugin d]\nlibrary = two_devices.so\n");
     const attn_registry_params params = {.struct_size = sizeof params,
                                          .config = config};
     attn_registry_close(open_registry(&params));
@@ -282,4 +329,5 @@ END_TEST
 
 UNIT_MAIN("registry", 120, nothing_configured, bad_parameters, order_and_scan,
           priority_decides, pin_and_trust, options_of_the_caller,
-          missing_library, disabled_without_a_file, allocation_failures)
+          missing_library, disabled_without_a_file, a_row_for_each_device,
+          allocation_failures)

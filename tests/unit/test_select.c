@@ -364,8 +364,37 @@ START_TEST(memory_shortage_is_an_error)
 }
 END_TEST
 
+START_TEST(the_device_is_chosen)
+{
+    attn_any_layer l = layer_of(64);
+    attn_entry two[3] = {rows[1], rows[1], rows[1]};
+    const attn_entry *among[3] = {&two[0], &two[1], &two[2]};
+    attn_select_params p = params_of(ATTN_PHASE_ANY, ANY_LAYER, NULL);
+    attn_selection *s;
+    two[0].device_type = two[1].device_type = ATTN_DEVICE_CUDA;
+    two[0].num_devices = two[1].num_devices = 2;
+    two[1].device_index = 1;
+    two[2].name = "c.cpu";
+    two[2].device_type = ATTN_DEVICE_CPU;
+    two[2].priority = 1;
+    for (p.device = 0; p.device < 4; p.device++) {
+        ck_assert_good(attn_select_among(among, 3, NULL, &l.head, &p, &s, &err),
+                       err);
+        ck_assert_uint_eq(attn_selection_count(s), 2);
+        ck_assert_ptr_eq(attn_selection_winner(s),
+                         p.device < 2 ? &two[p.device] : &two[2]);
+        if (p.device >= 2)
+            ck_assert_msg(
+                strstr(named(s, "b.wide")->reasons[0], "has 2, from 0") != NULL,
+                "%s", named(s, "b.wide")->reasons[0]);
+        attn_selection_free(s);
+    }
+}
+END_TEST
+
 UNIT_MAIN("select", 10, auto_takes_the_highest_that_can,
           every_reason_has_its_values, steps_of_a_range_count,
           the_narrowest_wins_wherever_it_stands, architectures,
           names_are_taken_in_order, a_name_is_never_replaced,
-          nobody_is_no_error_with_auto, memory_shortage_is_an_error)
+          nobody_is_no_error_with_auto, the_device_is_chosen,
+          memory_shortage_is_an_error)

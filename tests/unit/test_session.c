@@ -136,7 +136,7 @@ START_TEST(tensors_are_checked)
             "out: type f16, must be f32");
     REFUSED(w.tout.device.type = ATTN_DEVICE_CUDA,
             w.tout.device.type = ATTN_DEVICE_CPU,
-            "out: on device type 2, the backend runs on 1");
+            "out: on device type 2 number 0, the backend runs on 1");
     REFUSED(w.forward.lse = &w.tout, w.forward.lse = NULL,
             "lse: the layer was described without feature lse");
     REFUSED(w.tq.data = NULL, w.tq.data = w.q, "q: data NULL");
@@ -347,6 +347,47 @@ START_TEST(device_backends_get_their_memory)
 }
 END_TEST
 
+/* The group's device takes its memory, its streams and its tensors; nothing of
+ * the other. */
+START_TEST(a_group_on_the_second_device)
+{
+    const attn_any_layer l = make_layer(0);
+    const attn_limits limits = {.struct_size = sizeof limits,
+                                .max_reqs = 4,
+                                .max_tokens = MAX_TOKENS,
+                                .max_query_len = 12,
+                                .max_seq_len = 16,
+                                .max_blocks_per_req = 4};
+    attn_group_params p = {.struct_size = sizeof p,
+                           .layer_index = ATTN_LAYER_INDEX_NONE,
+                           .layer = &l.head,
+                           .limits = &limits,
+                           .device = 1};
+    attn_session *session;
+    attn_group *g;
+    attn_stream s = {.handle = 1, .device = {ATTN_DEVICE_EXT, 3}};
+    fake.on_device = fake.two_devices = 1;
+    ck_assert_good(attn_session_create(fake_registry(""), &session, &err), err);
+    ck_assert_good(attn_group_create(session, &p, &g, &err), err);
+    ck_assert_int_eq(attn_group_backend(g, ATTN_PHASE_ANY)->device_id, 4);
+    ck_assert_int_eq(fake.last_device.id, 4);
+    make_step(4, mixed);
+    ck_assert_error(attn_group_build(g, &w.batch, &w.kv, &s, &err), err,
+                    ATTN_E_ARG,
+                    "stream of device type 12 number 3, the backend runs on 12 "
+                    "number 4");
+    p.device = 2;
+    ck_assert_error(attn_group_create(session, &p, &g, &err), err,
+                    ATTN_E_UNSUPPORTED, "fake.a: device 2: has 2, from 0");
+    p.struct_size = offsetof(attn_group_params, device); /* an older caller */
+    ck_assert_good(attn_group_create(session, &p, &g, &err), err);
+    ck_assert_int_eq(attn_group_backend(g, ATTN_PHASE_ANY)->device_id, 3);
+    attn_session_destroy(session);
+    fake_registry_free();
+    ck_assert_uint_eq(fake.live_device_bytes, 0);
+}
+END_TEST
+
 static attn_upload *
 open_upload(void)
 {
@@ -484,5 +525,6 @@ UNIT_MAIN("session", 20, one_backend, two_backends_share_a_step,
           tensors_are_checked, steps_are_checked, masks_are_checked,
           context_parallelism_is_refused, set_up_is_checked,
           plugin_failures_are_told, caches_are_described,
-          device_backends_get_their_memory, metadata_goes_to_the_device,
-          metadata_stays_on_the_cpu, memory_shortage_is_an_error)
+          device_backends_get_their_memory, a_group_on_the_second_device,
+          metadata_goes_to_the_device, metadata_stays_on_the_cpu,
+          memory_shortage_is_an_error)

@@ -30,9 +30,11 @@ extern "C" {
 #define ATTN_STATE_SHADOWED 4u    /* another file offers the name */
 #define ATTN_STATE_DISABLED 5u    /* enabled = no */
 
-/* One backend; a plugin that offers none yet (refused, disabled, skipped
- * before its table could be read) has one row whose name is taken from its
- * ELF note, or "-". Owned by the registry. */
+/* One backend on one device: a plugin that sees several devices of a backend's
+ * type has a row for each, in the order of its device service, and " #0", " #1"
+ * after the device's name. A plugin that offers none yet (refused, disabled,
+ * skipped before its table could be read) has one row whose name is taken from
+ * its ELF note, or "-". Owned by the registry. */
 typedef struct attn_entry {
     uint32_t struct_size;
     uint32_t state;      /* ATTN_STATE_* */
@@ -50,6 +52,8 @@ typedef struct attn_entry {
     int32_t device_id;           /* with device_type: the device it runs on */
     const attn_plugin *plugin;   /* NULL unless loaded */
     const attn_backend *backend; /* NULL unless loaded */
+    uint32_t device_index;       /* which of the backend's devices, from 0 */
+    uint32_t num_devices;        /* of the backend; 0 when unknown */
 } attn_entry;
 
 typedef struct attn_registry attn_registry;
@@ -82,7 +86,8 @@ ATTN_API void attn_registry_close(attn_registry *registry);
 ATTN_API size_t attn_registry_count(const attn_registry *registry);
 ATTN_API const attn_entry *attn_registry_at(const attn_registry *registry,
                                             size_t index);
-/* [any] The ready entry of this backend name; NULL when there is none. */
+/* [any] The ready entry of this backend name, on its first device; NULL when
+ * there is none. */
 ATTN_API const attn_entry *attn_registry_find(const attn_registry *registry,
                                               const char *backend);
 /* [any] "ready", "skipped", ... */

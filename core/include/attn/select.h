@@ -76,7 +76,7 @@ ATTN_API uint64_t attn_feature_parse(const char *name);
 #define ATTN_PHASE_DECODE 2u
 #define ATTN_LAYER_INDEX_NONE 0xFFFFFFFFu
 
-/* What is asked. Frozen within 0.x. */
+/* What is asked. Grows at its end. */
 typedef struct attn_select_params {
     uint32_t struct_size;
     uint32_t phase;       /* ATTN_PHASE_* */
@@ -84,6 +84,9 @@ typedef struct attn_select_params {
     uint32_t capture;     /* level wanted */
     const char *backend;  /* NULL, or the one name to take, never replaced */
     uint64_t max_seq_len; /* longest sequence; 0: not said */
+    uint32_t device;      /* which of a backend's devices, from 0; those that
+                             run on the CPU have one whatever is asked */
+    uint32_t reserved;
 } attn_select_params;
 
 /* One candidate with all its reasons, winner first, then the order of
@@ -99,11 +102,11 @@ typedef struct attn_candidate {
 
 typedef struct attn_selection attn_selection;
 
-/* [any] Every candidate of the layer's family. ATTN_OK also when none is
- * eligible: then attn_selection_winner is NULL and attn_selection_explain
- * says why. ATTN_E_CONFIG: a configured name does not exist or cannot run
- * (a named backend is never replaced silently); *selection is filled then
- * too. The caller frees *selection. */
+/* [any] Every candidate of the layer's family, on the device asked for. ATTN_OK
+ * also when none is eligible: then attn_selection_winner is NULL and
+ * attn_selection_explain says why. ATTN_E_CONFIG: a configured name does not
+ * exist or cannot run (a named backend is never replaced silently); *selection
+ * is filled then too. The caller frees *selection. */
 ATTN_API attn_status attn_select(attn_registry *registry,
                                  const attn_layer *layer,
                                  const attn_select_params *params,

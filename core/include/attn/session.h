@@ -43,6 +43,9 @@ typedef struct attn_group_params {
     const attn_layer *layer;   /* finished (attn_layer_finish); copied */
     const attn_limits *limits; /* copied; num_threads 0: the executor's */
     const char *backend;       /* NULL: as configured */
+    uint32_t device; /* which of the backend's devices, from 0; the CPU is
+                        one whatever is asked */
+    uint32_t reserved;
 } attn_group_params;
 
 /* [main] One info line says which backend was chosen and why. When prefill
