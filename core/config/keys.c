@@ -58,6 +58,33 @@ static const attn_key plugin_keys[] = {
      .help = "digest the file must have; empty: any"},
 };
 
+static const attn_key profile_keys[] = {
+    {.name = "family", .help = "of the layer that was measured"},
+    {.name = "phase",
+     .type = ATTN_KEY_CHOICE,
+     .value = "any",
+     .choices = "any|prefill|decode",
+     .help = "of the steps that were measured"},
+    {.name = "features",
+     .help = "what the layer needs beyond its fields; none: nothing"},
+    {.name = "batch", .help = "the steps that were measured, for people"},
+    {.name = "threads",
+     .type = ATTN_KEY_INT,
+     .lo = 0,
+     .hi = 4096,
+     .help = "threads they were measured with, for people"},
+    {.name = "machine", .help = "where it was measured"},
+};
+
+static const attn_key field_key = {
+    .name = "layer.FIELD",
+    .help = "a field that a layer must have for the profile to count"};
+
+static const attn_key time_key = {
+    .name = "time_us.BACKEND",
+    .type = ATTN_KEY_TIME,
+    .help = "microseconds the backend takes for these steps"};
+
 static const attn_key option_key = {
     .name = "option.NAME",
     .type = ATTN_KEY_TEXT,
@@ -98,6 +125,9 @@ attn_key_table(uint32_t kind, size_t *count)
     case ATTN_SECTION_PLUGIN:
         *count = COUNT(plugin_keys);
         return plugin_keys;
+    case ATTN_SECTION_PROFILE:
+        *count = COUNT(profile_keys);
+        return profile_keys;
     default:
         *count = COUNT(select_keys);
         return select_keys;
@@ -106,13 +136,43 @@ attn_key_table(uint32_t kind, size_t *count)
 
 /* [a-z0-9_], 1..31 bytes, as attn_option.name has it. */
 static attn_status
-check_option_name(const char *name, attn_error *err)
+check_name(const char *what, const char *name, attn_error *err)
 {
     size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_");
     if (name[n] == 0 && n >= 1 && n <= 31)
         return ATTN_OK;
-    return attn_error_set(err, ATTN_E_ARG, "option",
-                          "bad option name '%s': 1 to 31 of a-z, 0-9, _", name);
+    return attn_error_set(err, ATTN_E_ARG, what,
+                          "bad %s name '%s': 1 to 31 of a-z, 0-9, _", what,
+                          name);
+}
+
+/* Keys whose names are partly the user's. 0: it is none of them. */
+static int
+find_open_key(uint32_t kind, const char *name, const attn_key **key,
+              attn_status *status, attn_error *err)
+{
+    *status = ATTN_OK;
+    if (kind == ATTN_SECTION_PLUGIN && attn_text_starts(name, "option.")) {
+        *key = &option_key;
+        *status = check_name("option", name + strlen("option."), err);
+        return 1;
+    }
+    if (kind == ATTN_SECTION_PROFILE && attn_text_starts(name, "layer.")) {
+        *key = &field_key;
+        *status = check_name("field", name + strlen("layer."), err);
+        return 1;
+    }
+    if (kind == ATTN_SECTION_PROFILE && attn_text_starts(name, "time_us.")) {
+        const char *backend = name + strlen("time_us.");
+        *key = &time_key;
+        if (!attn_backend_name_valid(backend, strlen(backend)))
+            *status = attn_error_set(err, ATTN_E_ARG, "time_us",
+                                     "'%s' is no backend name", backend);
+        return 1;
+    }
+    *key = &vendor_key;
+    return (kind == ATTN_SECTION_SELECT || kind == ATTN_SECTION_LAYERS) &&
+           strchr(name, '/');
 }
 
 attn_status
@@ -129,14 +189,9 @@ attn_key_find(uint32_t kind, const char *name, const attn_key **key,
         }
         attn_nearest_offer(&nearest, table[i].name);
     }
-    if (kind == ATTN_SECTION_PLUGIN && attn_text_starts(name, "option.")) {
-        *key = &option_key;
-        return check_option_name(name + strlen("option."), err);
-    }
-    if (kind >= ATTN_SECTION_SELECT && strchr(name, '/')) {
-        *key = &vendor_key;
-        return ATTN_OK;
-    }
+    attn_status status;
+    if (find_open_key(kind, name, key, &status, err))
+        return status;
     char hint[96];
     return attn_error_set(err, ATTN_E_ARG, "key", "unknown key '%s'%s", name,
                           attn_nearest_hint(&nearest, hint, sizeof hint));
@@ -229,6 +284,7 @@ attn_status
 attn_key_check(const attn_key *key, const char *value, attn_error *err)
 {
     int64_t number;
+    double time;
     uint32_t index;
     if (!*value && key != &option_key && key->type != ATTN_KEY_SHA256)
         return attn_error_set(err, ATTN_E_ARG, key->name, "%s has no value",
@@ -237,6 +293,8 @@ attn_key_check(const attn_key *key, const char *value, attn_error *err)
     case ATTN_KEY_INT:
         return attn_text_parse_i64(value, key->lo, key->hi, key->name, &number,
                                    err);
+    case ATTN_KEY_TIME:
+        return attn_text_parse_f64(value, 1e-3, 1e15, key->name, &time, err);
     case ATTN_KEY_CHOICE:
         return attn_text_parse_choice(value, key->choices, key->name, &index,
                                       err);

@@ -15,6 +15,7 @@
 #define ATTN_KEY_LIBRARY 5u  /* an absolute path or a bare file name */
 #define ATTN_KEY_SHA256 6u   /* empty or 64 hexadecimal digits */
 #define ATTN_KEY_BACKENDS 7u /* "auto", or backend names, comma-separated */
+#define ATTN_KEY_TIME 8u     /* microseconds, above 0 */
 
 typedef struct attn_key {
     const char *name;
@@ -26,17 +27,18 @@ typedef struct attn_key {
 } attn_key;
 
 #define ATTN_SECTION_ATTN 0u
-#define ATTN_SECTION_PLUGIN 1u /* [plugin NAME] */
-#define ATTN_SECTION_SELECT 2u /* [select] */
-#define ATTN_SECTION_LAYERS 3u /* [select layers A-B] */
+#define ATTN_SECTION_PLUGIN 1u  /* [plugin NAME] */
+#define ATTN_SECTION_SELECT 2u  /* [select] */
+#define ATTN_SECTION_LAYERS 3u  /* [select layers A-B] */
+#define ATTN_SECTION_PROFILE 4u /* [profile NAME] */
 
 /* [any] The table of a kind of section; *count its length. */
 const attn_key *attn_key_table(uint32_t kind, size_t *count);
 
 /* [any] The entry for a key of such a section. Plugin sections also take
- * option.NAME, select sections FAMILY_ID[.prefill|.decode] of families this
- * library does not know (an id holds a '/'). ATTN_E_ARG, "unknown key ...",
- * with the nearest known one. */
+ * option.NAME, profiles layer.FIELD and time_us.BACKEND, select sections
+ * FAMILY_ID[.prefill|.decode] of families this library does not know (an id
+ * holds a '/'). ATTN_E_ARG, "unknown key ...", with the nearest known one. */
 attn_status attn_key_find(uint32_t kind, const char *name, const attn_key **key,
                           attn_error *err);
 

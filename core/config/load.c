@@ -181,7 +181,9 @@ attn_config_load(const char *path, attn_config **config, attn_error *err)
         path = MAIN_FILE;
         may_miss = &missing;
     }
-    s = read_files(c, path, may_miss, err);
+    s = attn_config_name(c, path, err);
+    if (s == ATTN_OK)
+        s = read_files(c, path, may_miss, err);
     if (s == ATTN_OK)
         s = attn_config_read_environment(c, err);
     if (s == ATTN_OK)
@@ -209,6 +211,12 @@ attn_config_parse(const char *name, const char *text, size_t size,
     else
         *config = c;
     return s;
+}
+
+const char *
+attn_config_main_file(const attn_config *config)
+{
+    return config->main_file;
 }
 
 size_t

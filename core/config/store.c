@@ -115,6 +115,7 @@ attn_config_create(attn_config **config, attn_error *err)
     attn_config *c = calloc(1, sizeof *c);
     if (!c)
         return attn_error_nomem(err, "config", sizeof *c);
+    c->main_file = "";
     attn_section attn = {
         .name = "attn", .kind = ATTN_SECTION_ATTN, .origin = "default"};
     attn_section select = {
@@ -127,6 +128,16 @@ attn_config_create(attn_config **config, attn_error *err)
     else
         *config = c;
     return s;
+}
+
+attn_status
+attn_config_name(attn_config *config, const char *path, attn_error *err)
+{
+    const char *name = intern(config, path);
+    if (!name)
+        return attn_error_nomem(err, "config", strlen(path) + 1);
+    config->main_file = name;
+    return ATTN_OK;
 }
 
 void
@@ -145,12 +156,60 @@ attn_config_free(attn_config *config)
     free(config);
 }
 
-static int
-plugin_name_valid(const char *name)
+/* The name after a word: "plugin x" and "profile x". */
+static attn_status
+named_section(const char *text, const char *rest, uint32_t kind,
+              char name[ATTN_INI_MAX_NAME + 16], attn_section *s,
+              attn_error *err)
 {
-    size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyz"
+    const char *word = kind == ATTN_SECTION_PLUGIN ? "plugin" : "profile";
+    size_t n = strspn(rest, "abcdefghijklmnopqrstuvwxyz"
                             "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
-    return n >= 1 && n <= 31 && name[n] == 0;
+    s->kind = kind;
+    snprintf(name, ATTN_INI_MAX_NAME + 16, "%s %s", word, rest);
+    if (n >= 1 && n <= 31 && rest[n] == 0)
+        return ATTN_OK;
+    return attn_error_set(err, ATTN_E_ARG, "section",
+                          "[%s]: a %s has a name of 1 to 31 letters, digits, "
+                          "'.', '_', '-'",
+                          text, word);
+}
+
+static attn_status
+layers_section(const char *range, char name[ATTN_INI_MAX_NAME + 16],
+               attn_section *s, attn_error *err)
+{
+    s->kind = ATTN_SECTION_LAYERS;
+    attn_status st =
+        attn_text_parse_range(range, "layers", &s->first, &s->last, err);
+    if (st == ATTN_OK)
+        snprintf(name, ATTN_INI_MAX_NAME + 16,
+                 s->first == s->last ? "select layers %u"
+                                     : "select layers %u-%u",
+                 s->first, s->last);
+    return st;
+}
+
+static attn_status
+unknown_section(const char *text, size_t word, int has_rest, attn_error *err)
+{
+    static const char *const known[] = {"attn", "plugin", "select", "profile"};
+    char first[ATTN_INI_MAX_NAME + 1], hint[96];
+    snprintf(first, sizeof first, "%.*s", (int)word, text);
+    attn_nearest nearest = {.text = first};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        attn_nearest_offer(&nearest, known[i]);
+    if (nearest.name && nearest.distance == 0)
+        nearest.name = has_rest && *first == 's' ? "select layers A-B" : NULL;
+    return attn_error_set(err, ATTN_E_ARG, "section", "unknown section [%s]%s",
+                          text, attn_nearest_hint(&nearest, hint, sizeof hint));
+}
+
+/* 1 when the first n bytes of text are this word. */
+static int
+is_word(const char *text, size_t n, const char *word)
+{
+    return strlen(word) == n && memcmp(text, word, n) == 0;
 }
 
 /* What a header says; s->name comes out canonical, in name[]. */
@@ -163,47 +222,20 @@ parse_section(const char *text, char name[ATTN_INI_MAX_NAME + 16],
     size_t second = strcspn(rest, " \t");
     const char *third = rest + second + strspn(rest + second, " \t");
     s->name = name;
+    s->kind = ATTN_SECTION_ATTN;
     snprintf(name, ATTN_INI_MAX_NAME + 16, "%s", text);
-    if (strcmp(text, "attn") == 0) {
-        s->kind = ATTN_SECTION_ATTN;
+    if (strcmp(text, "attn") == 0)
         return ATTN_OK;
-    }
-    if (strcmp(text, "select") == 0) {
-        s->kind = ATTN_SECTION_SELECT;
+    s->kind = ATTN_SECTION_SELECT;
+    if (strcmp(text, "select") == 0)
         return ATTN_OK;
-    }
-    if (word == 6 && strncmp(text, "plugin", 6) == 0) {
-        s->kind = ATTN_SECTION_PLUGIN;
-        snprintf(name, ATTN_INI_MAX_NAME + 16, "plugin %s", rest);
-        if (plugin_name_valid(rest))
-            return ATTN_OK;
-        return attn_error_set(err, ATTN_E_ARG, "section",
-                              "[%s]: a plugin has a name of 1 to 31 letters, "
-                              "digits, '.', '_', '-'",
-                              text);
-    }
-    if (word == 6 && strncmp(text, "select", 6) == 0 && second == 6 &&
-        strncmp(rest, "layers", 6) == 0) {
-        s->kind = ATTN_SECTION_LAYERS;
-        attn_status st =
-            attn_text_parse_range(third, "layers", &s->first, &s->last, err);
-        if (st == ATTN_OK)
-            snprintf(name, ATTN_INI_MAX_NAME + 16,
-                     s->first == s->last ? "select layers %u"
-                                         : "select layers %u-%u",
-                     s->first, s->last);
-        return st;
-    }
-    char first[ATTN_INI_MAX_NAME + 1], hint[96];
-    snprintf(first, sizeof first, "%.*s", (int)word, text);
-    attn_nearest nearest = {.text = first};
-    attn_nearest_offer(&nearest, "attn");
-    attn_nearest_offer(&nearest, "plugin");
-    attn_nearest_offer(&nearest, "select");
-    if (nearest.name && nearest.distance == 0)
-        nearest.name = *rest && *first == 's' ? "select layers A-B" : NULL;
-    return attn_error_set(err, ATTN_E_ARG, "section", "unknown section [%s]%s",
-                          text, attn_nearest_hint(&nearest, hint, sizeof hint));
+    if (is_word(text, word, "plugin"))
+        return named_section(text, rest, ATTN_SECTION_PLUGIN, name, s, err);
+    if (is_word(text, word, "profile"))
+        return named_section(text, rest, ATTN_SECTION_PROFILE, name, s, err);
+    if (is_word(text, word, "select") && is_word(rest, second, "layers"))
+        return layers_section(third, name, s, err);
+    return unknown_section(text, word, *rest != 0, err);
 }
 
 static attn_status
@@ -312,12 +344,14 @@ attn_config_warn(attn_config *config, attn_error *err, const char *fmt, ...)
     return ATTN_OK;
 }
 
-/* [attn], plugins, [select], [select layers]; each kind as it was met. */
+/* [attn], plugins, [select], [select layers], profiles; each kind as it was
+ * met. */
 attn_status
 attn_config_finish(attn_config *config, attn_error *err)
 {
     static const uint32_t order[] = {ATTN_SECTION_ATTN, ATTN_SECTION_PLUGIN,
-                                     ATTN_SECTION_SELECT, ATTN_SECTION_LAYERS};
+                                     ATTN_SECTION_SELECT, ATTN_SECTION_LAYERS,
+                                     ATTN_SECTION_PROFILE};
     size_t count = 0;
     for (size_t i = 0; i < config->num_sections; i++) {
         const attn_section *s = &config->sections[i];
@@ -325,6 +359,9 @@ attn_config_finish(attn_config *config, attn_error *err)
         if (s->kind == ATTN_SECTION_PLUGIN && !attn_section_value(s, "library"))
             return attn_ini_error(err, s->origin, s->line,
                                   "[%s] names no library", s->name);
+        if (s->kind == ATTN_SECTION_PROFILE && !attn_section_value(s, "family"))
+            return attn_ini_error(err, s->origin, s->line,
+                                  "[%s] names no family", s->name);
     }
     config->flat = calloc(count, sizeof(const attn_config_value *));
     if (!config->flat)

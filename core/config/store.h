@@ -31,10 +31,15 @@ struct attn_config {
     const attn_config_value **flat; /* made by attn_config_finish */
     size_t num_flat;
     uint32_t num_files;
+    const char *main_file; /* "" when parsed from text */
 };
 
 /* [any] A config with the sections [attn] and [select] at their defaults. */
 attn_status attn_config_create(attn_config **config, attn_error *err);
+
+/* [any] Keeps the main file's name. */
+attn_status attn_config_name(attn_config *config, const char *path,
+                             attn_error *err);
 
 /* [any] Reads one file's text over what is there. */
 attn_status attn_config_read(attn_config *config, const char *name,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "select/selection.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "base/text.h"
 #include "config/store.h"
 #include "select/match.h"
+#include "select/profile.h"
 #include "select/rule.h"
 
 #define REASONS_BYTES 4096
@@ -20,6 +22,7 @@ struct candidate {
     const char **reasons; /* into text */
     uint32_t place;       /* in the list of names, or NOT_NAMED */
     size_t order;         /* in the registry */
+    double time;          /* microseconds in the profile, else infinity */
 };
 
 struct attn_selection {
@@ -37,6 +40,7 @@ struct job {
     attn_wish wish;
     uint32_t device;
     attn_rule rule;
+    attn_profile profile;
     attn_selection *out;
     attn_error *err;
 };
@@ -201,6 +205,7 @@ collect(struct job *job)
         c->public.entry = e;
         c->place = place;
         c->order = i;
+        c->time = attn_profile_time(&job->profile, e->name);
         attn_status s = judge(job, c);
         if (s != ATTN_OK)
             return s;
@@ -221,6 +226,8 @@ by_preference(const void *a, const void *b)
         return e->emulated ? 1 : -1;
     if (e->priority != f->priority)
         return e->priority > f->priority ? -1 : 1;
+    if (x->time < y->time || x->time > y->time)
+        return x->time < y->time ? -1 : 1;
     return x->order < y->order ? -1 : 1;
 }
 
@@ -241,6 +248,23 @@ pick(struct job *job, int nobody)
     return first;
 }
 
+/* Of equal priority: slower, not measured, or listed later. */
+static attn_status
+explain_speed(struct job *job, struct candidate *c)
+{
+    const struct candidate *first = &job->out->candidates[0];
+    const attn_entry *e = c->public.entry, *winner = job->out->winner;
+    if (isinf(first->time) || first->time >= c->time)
+        return one_reason(c, job->err, "priority %d as %s, listed after it",
+                          e->priority, winner->name);
+    if (isinf(c->time))
+        return one_reason(c, job->err, "priority %d as %s, not measured in %s",
+                          e->priority, winner->name, job->profile.where);
+    return one_reason(
+        c, job->err, "priority %d as %s, %.4g us against %.4g us in %s",
+        e->priority, winner->name, c->time, first->time, job->profile.where);
+}
+
 /* Why an eligible candidate stands where it does. */
 static attn_status
 explain_rank(struct job *job, struct candidate *c, const char *rule)
@@ -256,8 +280,7 @@ explain_rank(struct job *job, struct candidate *c, const char *rule)
     if (c->place != NOT_NAMED)
         return one_reason(c, job->err, "named after %s", winner->name);
     if (e->priority == winner->priority)
-        return one_reason(c, job->err, "priority %d as %s, listed after it",
-                          e->priority, winner->name);
+        return explain_speed(job, c);
     return one_reason(c, job->err, "priority %d below %d of %s", e->priority,
                       winner->priority, winner->name);
 }
@@ -271,6 +294,10 @@ write_rule(const struct job *job, const struct candidate *winner, char *text,
         snprintf(text, size, "asked for by name");
     else if (job->rule.named)
         snprintf(text, size, "%s", job->rule.text);
+    else if (winner && isfinite(winner->time))
+        snprintf(text, size, "auto: priority %d, %.4g us in %s",
+                 winner->public.entry->priority, winner->time,
+                 job->profile.where);
     else if (winner)
         snprintf(text, size, "auto: priority %d",
                  winner->public.entry->priority);
@@ -406,6 +433,9 @@ attn_select_among(const attn_entry *const *entries, size_t count,
     if (ATTN_KNOWS(params, attn_select_params, device))
         job.device = params->device;
     attn_rule_find(config, layer->family, params, &job.rule);
+    s = attn_profile_find(config, layer, params->phase, &job.profile, err);
+    if (s != ATTN_OK)
+        return s;
     job.out = calloc(1, sizeof *job.out);
     if (!job.out)
         return attn_error_nomem(err, "selection", sizeof *job.out);

@@ -106,6 +106,12 @@ START_TEST(unknown_names_get_the_nearest)
            "'flash.decode'?");
     refuse("[plugin x]\nlibrary = a\noption.A = 1\n",
            "t.ini:3: bad option name 'A'");
+    refuse("[profil x]\n",
+           "unknown section [profil x]: did you mean 'profile'?");
+    refuse("[profile x]\nfamily = flash\nbatches = q1\n",
+           "t.ini:3: unknown key 'batches' in [profile x]: did you mean "
+           "'batch'?");
+    refuse("[profile x]\nlayer.A = 1\n", "t.ini:2: bad field name 'A'");
 }
 END_TEST
 
@@ -135,6 +141,13 @@ START_TEST(values_are_checked)
     refuse("[select layers 3-1]\n", "layers '3-1': not a range");
     refuse("; nothing\n[plugin x]\npriority = 3\n",
            "t.ini:2: [plugin x] names no library");
+    refuse("[profile a/b]\n", "a profile has a name of 1 to 31 letters");
+    refuse("[profile x]\nphase = both\n",
+           "phase 'both': must be one of any|prefill|decode");
+    refuse("[profile x]\ntime_us.a.b = 0\n", "time_us.BACKEND 0: outside");
+    refuse("[profile x]\ntime_us.A = 1\n", "'A' is no backend name");
+    refuse("[profile x]\nphase = any\n",
+           "t.ini:1: [profile x] names no family");
 }
 END_TEST
 
@@ -213,6 +226,7 @@ START_TEST(drop_ins_and_environment)
     ck_assert_good(attn_config_load(NULL, &c, &err), err);
     const attn_config_value *v = find(c, "attn", "trust");
     ck_assert_str_eq(v->value, "off");
+    ck_assert_str_eq(attn_config_main_file(c), "x.ini");
     ck_assert_ptr_nonnull(strstr(v->origin, "x.d/20-b.ini"));
     ck_assert_uint_eq(v->line, 2);
     ck_assert_str_eq(attn_config_get(c, "attn", "probe"), "never");

@@ -340,6 +340,116 @@ START_TEST(nobody_is_no_error_with_auto)
 }
 END_TEST
 
+/* What decides where priorities are equal. */
+#define PROFILE(name, more) \
+    "[profile " name "]\nfamily = flash\nlayer.head_dim = 64\n" more
+
+static void
+wins(const char *ini, uint32_t phase, const char *winner, const char *rule,
+     const char *other, const char *reason)
+{
+    attn_any_layer l = layer_of(64);
+    attn_selection *s;
+    rows[0].priority = 100;
+    ck_assert_int_eq(choose(ini, &l, P(phase, ANY_LAYER, NULL), &s), ATTN_OK);
+    rows[0].priority = 200;
+    ck_assert_str_eq(attn_selection_winner(s)->name, winner);
+    ck_assert_str_eq(attn_selection_rule(s), rule);
+    ck_assert_str_eq(named(s, other)->reasons[0], reason);
+    attn_selection_free(s);
+}
+
+START_TEST(measured_speed_decides_between_equals)
+{
+    wins("", ATTN_PHASE_ANY, "a.strict", "auto: priority 100", "b.wide",
+         "priority 100 as a.strict, listed after it");
+    const char both[] =
+        PROFILE("x", "time_us.a.strict = 30.5\ntime_us.b.wide = 12\n");
+    wins(both, ATTN_PHASE_ANY, "b.wide",
+         "auto: priority 100, 12 us in [profile x] at t.ini:1", "a.strict",
+         "priority 100 as b.wide, 30.5 us against 12 us in [profile x] at "
+         "t.ini:1");
+    wins(PROFILE("x", "time_us.b.wide = 12\n"), ATTN_PHASE_DECODE, "b.wide",
+         "auto: priority 100, 12 us in [profile x] at t.ini:1", "a.strict",
+         "priority 100 as b.wide, not measured in [profile x] at t.ini:1");
+    /* Emulated ones stay out, however fast. */
+    wins(PROFILE("x", "time_us.b.wide-emu = 1\n"), ATTN_PHASE_ANY, "a.strict",
+         "auto: priority 100", "b.wide",
+         "priority 100 as a.strict, listed after it");
+    /* Priority goes before speed. */
+    attn_any_layer l = layer_of(64);
+    attn_selection *s;
+    ck_assert_int_eq(choose(both, &l, P(ATTN_PHASE_ANY, ANY_LAYER, NULL), &s),
+                     ATTN_OK);
+    ck_assert_str_eq(attn_selection_winner(s)->name, "a.strict");
+    ck_assert_str_eq(named(s, "b.wide")->reasons[0],
+                     "priority 100 below 200 of a.strict");
+    attn_selection_free(s);
+}
+END_TEST
+
+START_TEST(profiles_count_for_what_they_state)
+{
+    static const char *const others[] = {
+        "[profile x]\nfamily = mla\ntime_us.b.wide = 1\n",
+        PROFILE("x", "layer.num_heads = 16\ntime_us.b.wide = 1\n"),
+        PROFILE("x", "layer.kv_dtype = f16\ntime_us.b.wide = 1\n"),
+        PROFILE("x", "features = sinks, alibi\ntime_us.b.wide = 1\n"),
+        PROFILE("x", "phase = decode\ntime_us.b.wide = 1\n"),
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        wins(others[i], ATTN_PHASE_PREFILL, "a.strict", "auto: priority 100",
+             "b.wide", "priority 100 as a.strict, listed after it");
+    wins(PROFILE("x", "layer.num_heads = 32\nlayer.causal = on\n"
+                      "layer.softcap = 0.0\nfeatures = none\n"
+                      "phase = prefill\ntime_us.b.wide = 1\n"),
+         ATTN_PHASE_PREFILL, "b.wide",
+         "auto: priority 100, 1 us in [profile x] at t.ini:1", "a.strict",
+         "priority 100 as b.wide, not measured in [profile x] at t.ini:1");
+    /* The phase's own go before those of any; any phase takes all. */
+    const char three[] = PROFILE(
+        "p", "phase = prefill\ntime_us.a.strict = 9\ntime_us.b.wide = 1\n")
+        PROFILE("d", "phase = decode\ntime_us.a.strict = 1\n"
+                     "time_us.b.wide = 2\n")
+            PROFILE("a", "time_us.a.strict = 1\ntime_us.b.wide = 2\n");
+    wins(three, ATTN_PHASE_PREFILL, "b.wide",
+         "auto: priority 100, 1 us in [profile p] at t.ini:1", "a.strict",
+         "priority 100 as b.wide, 9 us against 1 us in [profile p] at t.ini:1");
+    wins(three, ATTN_PHASE_DECODE, "a.strict",
+         "auto: priority 100, 1 us in [profile d] at t.ini:7", "b.wide",
+         "priority 100 as a.strict, 2 us against 1 us in [profile d] at "
+         "t.ini:7");
+    wins(three, ATTN_PHASE_ANY, "b.wide",
+         "auto: priority 100, 5 us in 3 profiles", "a.strict",
+         "priority 100 as b.wide, 11 us against 5 us in 3 profiles");
+}
+END_TEST
+
+START_TEST(a_wrong_profile_is_named)
+{
+    static const struct {
+        const char *ini, *message;
+    } cases[] = {
+        {"[profile x]\nfamily = flash\nlayer.head_dims = 64\n",
+         "t.ini:3: [profile x] unknown field 'head_dims' of flash: did you "
+         "mean 'head_dim'?"},
+        {"[profile x]\nfamily = flash\nlayer.head_dim = wide\n",
+         "t.ini:3: [profile x] head_dim 'wide': not a whole number"},
+        {"[profile x]\nfamily = flash\nfeatures = sinks, sings\n",
+         "t.ini:3: [profile x] no feature 'sings'"},
+    };
+    attn_any_layer l = layer_of(64);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        attn_selection *s = NULL;
+        ck_assert_int_eq(
+            choose(cases[i].ini, &l, P(ATTN_PHASE_ANY, ANY_LAYER, NULL), &s),
+            ATTN_E_CONFIG);
+        ck_assert_str_eq(err.message, cases[i].message);
+        ck_assert_ptr_null(s);
+    }
+}
+END_TEST
+
 START_TEST(memory_shortage_is_an_error)
 {
     attn_any_layer l = layer_of(64);
@@ -397,4 +507,6 @@ UNIT_MAIN("select", 10, auto_takes_the_highest_that_can,
           the_narrowest_wins_wherever_it_stands, architectures,
           names_are_taken_in_order, a_name_is_never_replaced,
           nobody_is_no_error_with_auto, the_device_is_chosen,
+          measured_speed_decides_between_equals,
+          profiles_count_for_what_they_state, a_wrong_profile_is_named,
           memory_shortage_is_an_error)

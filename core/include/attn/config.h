@@ -31,6 +31,11 @@ ATTN_API attn_status attn_config_parse(const char *name, const char *text,
 
 ATTN_API void attn_config_free(attn_config *config);
 
+/* [any] The main file of attn_config_load, whether it is there or not: its
+ * drop-ins lie in the directory of this name without ".ini", with ".d". ""
+ * for a text. Owned by the config. */
+ATTN_API const char *attn_config_main_file(const attn_config *config);
+
 /* One effective value. Owned by the config. */
 typedef struct attn_config_value {
     const char *section; /* "attn", "plugin flash_cpu", "select layers 0-3" */
