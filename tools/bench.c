@@ -65,8 +65,8 @@ bench_bind(const attn_roof *roof, const attn_cost *cost, const char *type,
     return (bench_bound){"bandwidth", roof->read_bytes, memory};
 }
 
-static void
-processor(char *name, size_t size)
+void
+bench_processor(char *name, size_t size)
 {
     char line[512];
     FILE *f = fopen("/proc/cpuinfo", "re");
@@ -87,7 +87,7 @@ bench_machine(const bench_roofs *roofs)
 {
     char name[128];
     json_t *machine = json_object(), *list = json_array();
-    processor(name, sizeof name);
+    bench_processor(name, sizeof name);
     json_object_set_new(machine, "libattn", out_text(attn_version()));
     json_object_set_new(machine, "cpu", out_text(name));
     json_object_set_new(machine, "cpus_online",

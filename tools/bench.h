@@ -44,6 +44,10 @@ double bench_device_bytes(const attn_entry *entry);
 bench_bound bench_bind(const attn_roof *roof, const attn_cost *cost,
                        const char *type, int warm);
 json_t *bench_machine(const bench_roofs *roofs);
+/* The model name of this machine's processor, or "unknown"; cut to what a
+ * line of the configuration holds where size is BENCH_MACHINE_BYTES. */
+#define BENCH_MACHINE_BYTES 100
+void bench_processor(char *name, size_t size);
 /* The roofs as lines for people. */
 json_t *bench_measured(const bench_roofs *roofs);
 void bench_roofs_free(bench_roofs *roofs);
@@ -54,6 +58,9 @@ int bench_load(const char *path, json_t **rows);
 /* The row of the same backend, batch, dtype, threads, cache and layer; NULL
  * when there is none. Borrowed. */
 json_t *bench_match(json_t *rows, json_t *row);
+
+/* "32/8 d128": what tells this layer from its neighbours in a table. */
+json_t *bench_shape(const attn_any_layer *layer);
 
 /* A row of the output. */
 json_t *bench_row(const bench_cell *c, const attn_bench_result *r,

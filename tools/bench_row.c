@@ -17,9 +17,8 @@ row_times(const attn_times *t)
     return row;
 }
 
-/* "32/8 d128", for the table: what tells this layer from its neighbours. */
-static json_t *
-shape_of(const attn_any_layer *any)
+json_t *
+bench_shape(const attn_any_layer *any)
 {
     const char *key = row_family(any->head.family);
     if (!strcmp(key, "flash"))
@@ -75,7 +74,7 @@ bench_row(const bench_cell *c, const attn_bench_result *r,
     json_object_set_new(row, "device", out_text(c->entry->device));
     json_object_set_new(row, "batch", out_text(c->batch));
     json_object_set_new(row, "dtype", out_text(c->dtype));
-    json_object_set_new(row, "shape", shape_of(&c->layer));
+    json_object_set_new(row, "shape", bench_shape(&c->layer));
     json_object_set_new(row, "threads", out_int(c->threads));
     json_object_set_new(row, "cache", out_text(cache_name(r->cache)));
     json_object_set_new(row, "build_us", row_times(&r->build));

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "bench.h"
+#include "bench_cell.h"
 #include "bench_metadata.h"
 #include "commands.h"
-#include "layer.h"
 #include "rows.h"
 #include <stdlib.h>
 #include <string.h>
@@ -70,10 +69,9 @@ typedef struct run_state {
     grid g;
     bench_roofs roofs;
     out_writer out;
-    json_t *old;       /* rows to compare with, or NULL */
-    double seconds;    /* of a row */
+    json_t *old; /* rows to compare with, or NULL */
+    bench_how how;
     double fail_below; /* 0: never */
-    uint64_t seed;
     size_t shown, matched;
     int rc; /* worst so far */
 } run_state;
@@ -137,55 +135,6 @@ pick(run_state *s, const char *name, bench_cell *c)
     return rc;
 }
 
-/* Layers of known models, for who names no field. */
-static const struct default_layer {
-    const char *family;
-    cli_pair pairs[2];
-} default_layers[] = {
-    {"flash", {{"heads", "32/8"}, {"head_dim", "128"}}},
-    {"mla", {{"heads", "16"}, {"kv_lora_rank", "512"}}},
-    {"mamba2", {{"heads", "64"}, {"head_dim", "64"}}},
-    {"mamba1", {{"num_channels", "4096"}, {"state_dim", "16"}}},
-};
-
-/* Adds them to pairs unless a field is named. Returns the new count. */
-static size_t
-add_defaults(cli_pair *pairs, size_t count, const char *family)
-{
-    const attn_family *f;
-    for (size_t i = 0; i < count; i++) {
-        if (!strcmp(pairs[i].name, "family"))
-            family = pairs[i].value;
-        else if (strcmp(pairs[i].name, "dtype"))
-            return count;
-    }
-    f = attn_family_find(family ? family : "flash");
-    for (size_t i = 0; f && i < CLI_COUNT(default_layers); i++)
-        if (!strcmp(default_layers[i].family, f->key)) {
-            pairs[count++] = default_layers[i].pairs[0];
-            pairs[count++] = default_layers[i].pairs[1];
-        }
-    return count;
-}
-
-static int
-make_layer(run_state *s, size_t index, const char *family, bench_cell *c)
-{
-    const cli_args *args = s->args;
-    cli_pair *pairs = calloc(args->num_layer + 2, sizeof *pairs);
-    if (!pairs)
-        return cli_fail(CLI_INTERNAL, "out of memory");
-    for (size_t i = 0; i < args->num_layer; i++) {
-        pairs[i] = args->layer[i];
-        if (strcmp(pairs[i].name, "feature"))
-            pairs[i].value = grid_value(&s->g, index, pairs[i].name);
-    }
-    const size_t count = add_defaults(pairs, args->num_layer, family);
-    const int rc = layer_make(pairs, count, family, &c->layer);
-    free(pairs);
-    return rc;
-}
-
 static int
 make_cell(run_state *s, size_t index, bench_cell *c)
 {
@@ -208,7 +157,8 @@ make_cell(run_state *s, size_t index, bench_cell *c)
         rc = cli_parse_u64("--threads", threads, 1, 4096, &n);
     c->threads = (uint32_t)n;
     if (rc == CLI_OK)
-        rc = make_layer(s, index, named ? named->family : NULL, c);
+        rc = bench_cell_layer(s->args, &s->g, index,
+                              named ? named->family : NULL, &c->layer);
     if (rc == CLI_OK)
         rc = pick(s, name, c);
     if (!c->dtype)
@@ -234,25 +184,9 @@ static int
 measure(run_state *s, const bench_cell *c, attn_bench_result *r)
 {
     attn_error err = CLI_ERROR_INIT;
-    attn_bench *bench = NULL;
-    const attn_bench_params params = {
-        .struct_size = sizeof params,
-        .num_reqs = c->num_reqs,
-        .layer = &c->layer.head,
-        .requests = c->requests,
-        .num_threads = c->threads,
-        .cache = c->cache,
-        .seed = s->seed,
-        .use_graph = (uint32_t)cli_has(s->args, "graph"),
-    };
-    cli_progress("%s %s %s threads %u", c->entry->name, c->batch, c->dtype,
-                 c->threads);
-    *r = (attn_bench_result){.struct_size = sizeof *r};
-    if (attn_bench_create(s->h.registry, c->entry, &params, &bench, &err))
+    if (bench_cell_time(s->h.registry, c, &s->how, r, &err))
         return not_timed(c, &err);
-    const attn_status st = attn_bench_measure(bench, s->seconds, r, &err);
-    attn_bench_destroy(bench);
-    return st ? not_timed(c, &err) : CLI_OK;
+    return CLI_OK;
 }
 
 /* CLI_USAGE and CLI_INTERNAL end the run; other trouble costs one row. */
@@ -357,9 +291,9 @@ parse(run_state *s)
 {
     const cli_args *args = s->args;
     const char *backend = cli_get(args, "backend");
-    int rc = cli_get_double(args, "seconds", 0.01, 3600, &s->seconds);
+    int rc = cli_get_double(args, "seconds", 0.01, 3600, &s->how.seconds);
     if (rc == CLI_OK)
-        rc = cli_get_u64(args, "seed", 1, UINT64_MAX, &s->seed);
+        rc = cli_get_u64(args, "seed", 1, UINT64_MAX, &s->how.seed);
     if (rc == CLI_OK)
         rc = cli_get_double(args, "fail-below", 0, 1000, &s->fail_below);
     if (rc == CLI_OK)
@@ -384,7 +318,10 @@ parse(run_state *s)
 static int
 run(const cli_args *args)
 {
-    run_state s = {.args = args, .seconds = 1, .seed = 1};
+    run_state s = {.args = args,
+                   .how = {.seconds = 1,
+                           .seed = 1,
+                           .use_graph = (uint32_t)cli_has(args, "graph")}};
     uint32_t threads = 0;
     if (cli_has(args, "metadata"))
         return bench_metadata(args);

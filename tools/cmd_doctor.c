@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "bench.h"
 #include "commands.h"
 #include "host.h"
 #include "output.h"
@@ -62,6 +63,8 @@ check_processor(report *r)
     }
     if (f)
         fclose(f);
+    if (found[0])
+        found[strlen(found) - 1] = 0;
     CPU_ZERO(&set);
     const int usable =
         sched_getaffinity(0, sizeof set, &set) ? 0 : CPU_COUNT(&set);
@@ -156,6 +159,45 @@ check_sources(report *r, const attn_config *config)
             out_text(attn_config_warning(config, i)));
 }
 
+/* One value of a [profile]: wrong in itself, or of another machine. */
+static void
+check_measured(report *r, const attn_config_value *v, const attn_family *family,
+               const char *machine)
+{
+    attn_any_layer layer;
+    attn_error err = CLI_ERROR_INIT;
+    if (!strcmp(v->key, "machine") && strcmp(v->value, machine))
+        add(r, "note", "profile",
+            out_format("[%s] was measured on %s, this is %s", v->section,
+                       v->value, machine));
+    if (strncmp(v->key, "layer.", 6) || !family)
+        return;
+    attn_layer_init(family, &layer);
+    if (attn_layer_set(&layer, v->key + 6, v->value, &err))
+        add(r, "problem", "profile",
+            out_format("%s:%u: [%s] %s", v->origin, v->line, v->section,
+                       err.message));
+}
+
+static void
+check_profiles(report *r, const attn_config *config)
+{
+    char machine[BENCH_MACHINE_BYTES];
+    bench_processor(machine, sizeof machine);
+    for (size_t i = 0; i < attn_config_count(config); i++) {
+        const attn_config_value *v = attn_config_at(config, i);
+        if (strncmp(v->section, "profile ", 8))
+            continue;
+        const char *key = attn_config_get(config, v->section, "family");
+        const attn_family *family = attn_family_find(key);
+        if (!family && !strcmp(v->key, "family") && !strchr(key, '/'))
+            add(r, "problem", "profile",
+                out_format("%s:%u: [%s] no family '%s'", v->origin, v->line,
+                           v->section, key));
+        check_measured(r, v, family, machine);
+    }
+}
+
 static const char *
 entry_state(uint32_t state)
 {
@@ -212,6 +254,7 @@ check_configured(report *r)
     }
     check_sources(r, config);
     check_path(r, config);
+    check_profiles(r, config);
     const int rc = check_registry(r, config);
     attn_config_free(config);
     return rc;

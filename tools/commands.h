@@ -12,6 +12,7 @@ extern const cli_command cmd_config;
 extern const cli_command cmd_explain;
 extern const cli_command cmd_test;
 extern const cli_command cmd_bench;
+extern const cli_command cmd_tune;
 extern const cli_command cmd_replay;
 extern const cli_command cmd_doctor;
 extern const cli_command cmd_new;

@@ -7,9 +7,9 @@
 #include <unistd.h>
 
 const cli_command *const cli_commands[] = {
-    &cmd_list,   &cmd_inspect, &cmd_explain, &cmd_config,
-    &cmd_test,   &cmd_batch,   &cmd_bench,   &cmd_replay,
-    &cmd_doctor, &cmd_new,     &cmd_rescan,  &cmd_help,
+    &cmd_list,  &cmd_inspect, &cmd_explain, &cmd_config, &cmd_test,
+    &cmd_batch, &cmd_bench,   &cmd_tune,    &cmd_replay, &cmd_doctor,
+    &cmd_new,   &cmd_rescan,  &cmd_help,
 };
 const size_t cli_num_commands = CLI_COUNT(cli_commands);
 

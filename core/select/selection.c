@@ -261,7 +261,7 @@ explain_speed(struct job *job, struct candidate *c)
         return one_reason(c, job->err, "priority %d as %s, not measured in %s",
                           e->priority, winner->name, job->profile.where);
     return one_reason(
-        c, job->err, "priority %d as %s, %.4g us against %.4g us in %s",
+        c, job->err, "priority %d as %s, %.6g us against %.6g us in %s",
         e->priority, winner->name, c->time, first->time, job->profile.where);
 }
 
@@ -295,7 +295,7 @@ write_rule(const struct job *job, const struct candidate *winner, char *text,
     else if (job->rule.named)
         snprintf(text, size, "%s", job->rule.text);
     else if (winner && isfinite(winner->time))
-        snprintf(text, size, "auto: priority %d, %.4g us in %s",
+        snprintf(text, size, "auto: priority %d, %.6g us in %s",
                  winner->public.entry->priority, winner->time,
                  job->profile.where);
     else if (winner)

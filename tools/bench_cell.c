@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bench_cell.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* Layers of known models, for who names no field. */
+static const struct default_layer {
+    const char *family;
+    cli_pair pairs[2];
+} default_layers[] = {
+    {"flash", {{"heads", "32/8"}, {"head_dim", "128"}}},
+    {"mla", {{"heads", "16"}, {"kv_lora_rank", "512"}}},
+    {"mamba2", {{"heads", "64"}, {"head_dim", "64"}}},
+    {"mamba1", {{"num_channels", "4096"}, {"state_dim", "16"}}},
+};
+
+/* Adds them to pairs unless a field is named. Returns the new count. */
+static size_t
+add_defaults(cli_pair *pairs, size_t count, const char *family)
+{
+    const attn_family *f;
+    for (size_t i = 0; i < count; i++) {
+        if (!strcmp(pairs[i].name, "family"))
+            family = pairs[i].value;
+        else if (strcmp(pairs[i].name, "dtype"))
+            return count;
+    }
+    f = attn_family_find(family ? family : "flash");
+    for (size_t i = 0; f && i < CLI_COUNT(default_layers); i++)
+        if (!strcmp(default_layers[i].family, f->key)) {
+            pairs[count++] = default_layers[i].pairs[0];
+            pairs[count++] = default_layers[i].pairs[1];
+        }
+    return count;
+}
+
+int
+bench_cell_layer(const cli_args *args, const grid *g, size_t index,
+                 const char *family, attn_any_layer *layer)
+{
+    cli_pair *pairs = calloc(args->num_layer + 2, sizeof *pairs);
+    if (!pairs)
+        return cli_fail(CLI_INTERNAL, "out of memory");
+    for (size_t i = 0; i < args->num_layer; i++) {
+        pairs[i] = args->layer[i];
+        if (strcmp(pairs[i].name, "feature"))
+            pairs[i].value = grid_value(g, index, pairs[i].name);
+    }
+    const size_t count = add_defaults(pairs, args->num_layer, family);
+    const int rc = layer_make(pairs, count, family, layer);
+    free(pairs);
+    return rc;
+}
+
+attn_status
+bench_cell_time(attn_registry *registry, const bench_cell *c,
+                const bench_how *how, attn_bench_result *r, attn_error *err)
+{
+    attn_bench *bench = NULL;
+    const attn_bench_params params = {
+        .struct_size = sizeof params,
+        .num_reqs = c->num_reqs,
+        .layer = &c->layer.head,
+        .requests = c->requests,
+        .num_threads = c->threads,
+        .cache = c->cache,
+        .seed = how->seed,
+        .use_graph = how->use_graph,
+    };
+    cli_progress("%s %s %s threads %u", c->entry->name, c->batch, c->dtype,
+                 c->threads);
+    *r = (attn_bench_result){.struct_size = sizeof *r};
+    attn_status s = attn_bench_create(registry, c->entry, &params, &bench, err);
+    if (s)
+        return s;
+    s = attn_bench_measure(bench, how->seconds, r, err);
+    attn_bench_destroy(bench);
+    return s;
+}

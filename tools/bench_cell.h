@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* bench_cell.h - one problem of `bench` and `tune`: its layer and its time. */
+#ifndef BENCH_CELL_H
+#define BENCH_CELL_H
+
+#include "bench.h"
+#include "layer.h"
+
+typedef struct bench_how {
+    double seconds; /* of measuring */
+    uint64_t seed;
+    uint32_t use_graph; /* 1: on a device, a launch of a graph */
+} bench_how;
+
+/* The layer of one cell of the grid; fields that have no axis come from args.
+ * Where args name no field but the type, the layer of a known model of the
+ * family. CLI_OK or CLI_USAGE after the message. */
+int bench_cell_layer(const cli_args *args, const grid *g, size_t index,
+                     const char *family, attn_any_layer *layer);
+
+/* Checks and times c on its backend. A wrong result is an error. */
+attn_status bench_cell_time(attn_registry *registry, const bench_cell *c,
+                            const bench_how *how, attn_bench_result *r,
+                            attn_error *err);
+
+#endif /* BENCH_CELL_H */
