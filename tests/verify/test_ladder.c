@@ -127,7 +127,8 @@ main(int argc, char **argv)
     attn_config *config = NULL;
     char file[1024];
     uint32_t failed = 0, ran = 0;
-    snprintf(file, sizeof file, "%s/tests/verify/.libs/attn_liar.so", build ? build : ".");
+    snprintf(file, sizeof file, "%s/tests/verify/.libs/attn_liar.so",
+             build ? build : ".");
     if (access(file, R_OK)) {
         printf("%s is not built\n", file);
         return 77;
