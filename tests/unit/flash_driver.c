@@ -768,7 +768,8 @@ flash_data_check(const flash_case *c, const flash_data *data)
                 if (isfinite(ref.lse) && fabs(ref.lse) > largest_lse)
                     largest_lse = fabs(ref.lse);
             }
-    const double max = 2 * fmax(plain.max, floor_max),
+    const double max = c->once ? 1.001 * floor_max
+                               : 2 * fmax(plain.max, floor_max),
                  sum = 1.5 * fmax(plain.sum, floor_sum);
     const double lse = fmax(fmax(1e-5, 2e-6 * largest_lse), 2 * plain_lse.max);
     if (mine.max <= max && mine.sum <= sum && !mine.masks &&

@@ -19,6 +19,7 @@ typedef struct flash_case {
     int32_t window_left, window_right; /* -1: none */
     int causal; /* 0, 1, or 2: by request, those of odd seed */
     int sinks, alibi, ranges, cross, scales;
+    int once;        /* an output may err by its own rounding only */
     int token_major; /* caches [block, token, head, dim], else [block, head,
                         token, dim] */
     uint32_t num_reqs;

@@ -44,7 +44,7 @@ base_case(attn_dtype type)
                     .threads = 2,
                     .num_reqs = 5,
                     .query_len = {1, 37, 1, 3, 60},
-                    .seq_len = {301, 70, 1, 130, 60},
+                    .seq_len = {501, 470, 1, 130, 60},
                     .req_seed = {1, 2, 3, 4, 5}};
     return c;
 }
@@ -179,6 +179,24 @@ START_TEST(long_rows)
     c.dim = c.dim_v = 256;
     c.q_type = c.kv_type = c.out_type = F32;
     prove(_i, &c, "long");
+}
+END_TEST
+
+/* Short requests of f32 layers run in f64. */
+START_TEST(short_f32)
+{
+    for (int i = 0; i < 8; i++) {
+        flash_case c = base_case(F32);
+        c.once = 1;
+        c.seq_len[0] = 384, c.seq_len[1] = 370, c.query_len[1] = 130;
+        c.dim = i & 1 ? 8 : 128, c.dim_v = i & 2 ? 24 : 136;
+        c.kv_type = i & 1 ? E4M3 : i & 2 ? E5M2 : F32;
+        c.scales = i & 1, c.alibi = i & 2, c.sinks = i & 4;
+        c.softcap = i & 4 ? 5 : 0;
+        c.window_left = i == 3 ? 20 : -1;
+        c.ranges = i >= 6;
+        prove(_i, &c, "each output rounded once");
+    }
 }
 END_TEST
 
@@ -402,6 +420,7 @@ main(void)
     tcase_add_loop_test(t, head_dims, 0, levels);
     tcase_add_loop_test(t, block_sizes, 0, levels);
     tcase_add_loop_test(t, long_rows, 0, levels);
+    tcase_add_loop_test(t, short_f32, 0, levels);
     tcase_add_loop_test(t, invariance, 0, levels);
     tcase_add_loop_test(t, fp8_through_kernels, 0, levels);
     tcase_add_loop_test(t, fp8_codes, 0, 2);

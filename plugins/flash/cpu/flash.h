@@ -14,6 +14,8 @@
 #define FLASH_MAX_DIM 256
 #define FLASH_MAX_SPLITS 64
 #define FLASH_ALIGN 64
+#define FLASH_WIDE_KEYS 384  /* requests of f32 layers with at most so many run in f64 */
+#define FLASH_WIDE_PAD 32    /* doubles beyond them: steps are whole */
 #define FLASH_DECODE_ROWS 16 /* a block of at most so many rows reads the cache in place */
 
 /* Values of the plugin's options. */
@@ -44,7 +46,7 @@ typedef struct flash_shape {
 
 /* Byte offsets of a worker's scratch. */
 typedef struct flash_scratch {
-    size_t q, k, v, s, p, o, max, sum, span, key_rows, value_rows, staging, zero, bytes;
+    size_t q, k, v, s, p, o, max, sum, span, key_rows, value_rows, staging, zero, wide, bytes;
 } flash_scratch;
 
 /* A piece of work, for each KV head: query tokens first..first+count-1 of a request against keys
@@ -122,6 +124,9 @@ void flash_scratch_plan(flash_scratch *layout, const flash_shape *shape,
 
 /* Keys that query token i of a request sees: [*lo, *hi). */
 void flash_visible(const flash_job *job, uint32_t req, uint32_t i, int32_t *lo, int32_t *hi);
+
+/* Whether a request of this length runs in f64. */
+int flash_is_wide(const flash_shape *shape, int32_t seq_len);
 
 /* Splits of a request with this many query tokens and keys; depends on nothing else. */
 uint32_t flash_splits(const flash_shape *shape, const flash_options *options, uint32_t query_len,

@@ -313,6 +313,9 @@ work_finish(const work *w)
 }
 
 #include "flash/cpu/kernel_decode.h"
+#if WORD_SIZE == 1
+#include "flash/cpu/kernel_wide.h"
+#endif
 
 /* In token-major caches every DECODE_HEADS-th task takes the heads of the others too. */
 static void
@@ -331,6 +334,12 @@ kernel_run(const flash_job *job, const flash_block *block, uint32_t kv_head, cha
 {
     work w;
     const int32_t step = (int32_t)job->shape->key_tile;
+#if WORD_SIZE == 1
+    if (flash_is_wide(job->shape, job->seq_lens[block->req])) {
+        kernel_wide(job, block, kv_head, scratch);
+        return;
+    }
+#endif
     if (block->count * job->shape->group <= FLASH_DECODE_ROWS) {
         decode_block(job, block, kv_head, scratch);
         return;

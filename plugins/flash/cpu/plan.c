@@ -105,13 +105,14 @@ add_request(attn_builder *b, uint32_t req, uint32_t *partials)
 {
     const int32_t *start = b->job.query_start_loc + req;
     const uint32_t tokens = (uint32_t)(start[1] - start[0]), step = b->shape.tokens;
+    const int wide = flash_is_wide(&b->shape, b->job.seq_lens[req]);
     flash_block block = {.req = req, .partial = -1};
     for (uint32_t i = 0; i < tokens; i += step) {
         block.first = i;
         block.count = tokens - i < step ? tokens - i : step;
         measure(&b->job, &block);
-        const uint32_t splits =
-            flash_splits(&b->shape, &b->options, tokens, (uint32_t)(block.hi - block.lo));
+        const uint32_t keys = (uint32_t)(block.hi - block.lo);
+        const uint32_t splits = wide ? 1 : flash_splits(&b->shape, &b->options, tokens, keys);
         if (splits > 1)
             add_split(b, block, splits, partials);
         else

@@ -50,6 +50,20 @@ take(size_t *at, size_t bytes)
     return here;
 }
 
+int
+flash_is_wide(const flash_shape *shape, int32_t seq_len)
+{
+    return shape->q_type == CPU_F32 && shape->out_type == CPU_F32 && seq_len <= FLASH_WIDE_KEYS;
+}
+
+/* Keys, values, and four rows of scores, queries and results: see kernel_wide.h. */
+static size_t
+wide_doubles(const flash_shape *shape)
+{
+    const size_t keys = FLASH_WIDE_KEYS + FLASH_WIDE_PAD, cols = shape->dim_v + FLASH_WIDE_PAD;
+    return keys * shape->dim + FLASH_WIDE_KEYS * cols + 4 * (keys + shape->dim + cols);
+}
+
 void
 flash_scratch_plan(flash_scratch *layout, const flash_shape *shape, const flash_kernel *kernel)
 {
@@ -72,6 +86,7 @@ flash_scratch_plan(flash_scratch *layout, const flash_shape *shape, const flash_
     layout->value_rows = take(&at, tile * sizeof(void *));
     layout->staging = take(&at, (size_t)kernel->lanes * FLASH_MAX_DIM * f);
     layout->zero = take(&at, FLASH_MAX_DIM * f);
+    layout->wide = take(&at, flash_is_wide(shape, 1) ? wide_doubles(shape) * sizeof(double) : 0);
     layout->bytes = at;
 }
 
