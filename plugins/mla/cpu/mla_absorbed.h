@@ -75,6 +75,16 @@ typedef struct absorbed {
     uint32_t *panel, *keys, *values;
 } absorbed;
 
+/* Narrow tiles sum in an order of their own, so that what a request gets must
+ * not depend on how waves cut its tokens. */
+static void
+absorbed_width(const absorbed *a, core_tile *t)
+{
+    const uint32_t rows = mla_query_len(a->b->batch, a->seg->req) * a->b->heads;
+    t->narrow = VL == 16 && rows <= 16;
+    t->width = t->narrow && t->rows <= 8 ? 8 : (t->rows + 15) / 16 * 16;
+}
+
 static void
 absorbed_open(absorbed *a, const mla_step *step, uint32_t task, char *scratch)
 {
@@ -88,7 +98,7 @@ absorbed_open(absorbed *a, const mla_step *step, uint32_t task, char *scratch)
     a->row0 = (task - a->seg->first_task) / a->seg->splits * MLA_ROWS;
     const uint32_t rows = a->seg->num * b->heads;
     t->rows = rows - a->row0 < MLA_ROWS ? rows - a->row0 : MLA_ROWS;
-    t->width = (t->rows + 15) / 16 * 16;
+    absorbed_width(a, t);
     t->k = (b->c + b->dr) / EPC;
     t->vcols = b->c;
     t->scale2 = b->layer.scale * step->kv_scale * 1.44269504f;
@@ -119,7 +129,7 @@ absorbed_panel(const absorbed *a)
     if (t->width != t->rows)
         memset(a->panel, 0, t->width * k * sizeof *a->panel);
     for (size_t i = 0; i < t->rows; i++)
-        core_panel_row(a->panel, t->width, i, q + i * row, k);
+        core_panel_row(t, a->panel, i, q + i * row);
 }
 
 /* Columns n0.. of the latent part of num rows as B, one panel wide: it is
@@ -147,21 +157,38 @@ absorbed_values(absorbed *a, const char *const *rows, uint32_t num)
     a->t.fresh = 0;
 }
 
-/* One key tile; next: where the rows of the one after lie, NULL at the end. */
 static void
-absorbed_tile(absorbed *a, uint32_t key0, uint32_t num, const char **rows, const char **next)
+absorbed_wide_tile(absorbed *a, uint32_t key0, uint32_t num, const char **rows, int direct)
 {
-    if (!core_direct(a->b, a->step->args->kv_cache)) {
-        core_gather(a->b, rows, num, a->keys);
-        next = NULL;
-    }
     for (uint32_t i = 0, run; i < num; i += run) {
         run = core_run(rows, i, num);
         const ptrdiff_t step = run > 1 ? (rows[i + 1] - rows[i]) / 4 : 0;
-        core_scores(&a->t, core_cells(rows[i]), step, i, run, next ? next[i] : NULL);
+        core_scores(&a->t, core_cells(rows[i]), step, i, run, direct ? rows[num + i] : NULL);
     }
     core_softmax(&a->t, (int32_t)key0, num);
     absorbed_values(a, rows, num);
+}
+
+/* One key tile; behind its rows stand as many of the ones after. */
+static void
+absorbed_tile(absorbed *a, uint32_t key0, uint32_t num, const char **rows)
+{
+    const int direct = core_direct(a->b, a->step->args->kv_cache);
+    if (!direct)
+        core_gather(a->b, rows, num, a->keys);
+#if VL == 16
+    if (a->t.narrow) {
+        narrow_scores(&a->t, rows, num);
+        if (a->t.width == 8)
+            narrow_softmax(&a->t, (int32_t)key0, num);
+        else
+            core_softmax(&a->t, (int32_t)key0, num);
+        narrow_values(&a->t, rows, num);
+        a->t.fresh = 0;
+        return;
+    }
+#endif
+    absorbed_wide_tile(a, key0, num, rows, direct);
 }
 
 static void
@@ -169,17 +196,28 @@ absorbed_keys(absorbed *a, uint32_t key0, uint32_t key1)
 {
     const attn_tensor *cache = a->step->args->kv_cache;
     const uint32_t tile = a->b->key_tile;
-    const char *rows[2][128];
-    core_rows(a->b, cache, a->seg->req, key0, key1 - key0 < tile ? key1 - key0 : tile, rows[0]);
-    for (uint32_t k = key0, x = 0; k < key1; k += tile, x ^= 1) {
-        const uint32_t num = key1 - k < tile ? key1 - k : tile;
-        const uint32_t left = key1 - k - num, then = left < tile ? left : tile;
-        if (then)
-            core_rows(a->b, cache, a->seg->req, k + num, then, rows[x ^ 1]);
-        for (uint32_t i = then; i < num; i++)
-            rows[x ^ 1][i] = rows[x][i];
-        absorbed_tile(a, k, num, rows[x], then ? (const char **)rows[x ^ 1] : NULL);
+    const char *rows[2 * 128 + NARROW_AHEAD];
+    for (uint32_t k = key0; k < key1; k += tile) {
+        const uint32_t left = key1 - k, num = left < tile ? left : tile;
+        const uint32_t known = left < 2 * tile ? left : 2 * tile;
+        core_rows(a->b, cache, a->seg->req, k, known, rows);
+        for (uint32_t i = known; i < num + tile; i++)
+            rows[i] = rows[known - 1];
+        absorbed_tile(a, k, num, rows);
     }
+}
+
+/* Rows that the first tile reads before it asks for any. */
+static void
+absorbed_first(const absorbed *a, uint32_t key0, uint32_t key1)
+{
+    const uint32_t num = key1 - key0 < NARROW_AHEAD ? key1 - key0 : NARROW_AHEAD;
+    const size_t bytes = (a->b->c + a->b->dr) * gt_size(a->b->kv_type);
+    const char *rows[NARROW_AHEAD];
+    core_rows(a->b, a->step->args->kv_cache, a->seg->req, key0, num, rows);
+    for (uint32_t i = 0; i < num; i++)
+        for (size_t x = 0; x < bytes; x += 64)
+            __builtin_prefetch(rows[i] + x, 0, 2);
 }
 
 static void
@@ -193,6 +231,7 @@ attend_task(const mla_step *step, uint32_t task, char *scratch)
     if ((int32_t)key1 > a.t.most_limit)
         key1 = (uint32_t)a.t.most_limit;
     if (key0 < key1) {
+        absorbed_first(&a, key0, key1);
         absorbed_panel(&a);
         absorbed_keys(&a, key0, key1);
     }

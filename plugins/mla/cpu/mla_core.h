@@ -5,110 +5,7 @@
 #ifndef ATTN_MLA_CPU_MLA_CORE_H
 #define ATTN_MLA_CPU_MLA_CORE_H
 
-#include "common/cpu/gemm_convert.h"
-#include "mla/cpu/mla.h"
-
-/* A tile of query rows and what they have gathered so far. */
-typedef struct core_tile {
-    const uint32_t *panel; /* B: [k][width] */
-    size_t rows, width;    /* width: rows up to a multiple of 16 */
-    size_t k;              /* cells of a query row */
-    size_t vcols;
-    float scale2; /* scores to log2 units */
-    int32_t limit[MLA_ROWS];
-    int32_t least_limit, most_limit;
-    int fresh; /* out holds nothing yet */
-    float *out;
-    ptrdiff_t out_row;
-    float *max, *sum; /* [width] */
-    float *scores;    /* [key_tile][width] */
-    uint32_t *probs;  /* [key_tile / EPC][width] */
-    float alpha[MLA_ROWS];
-} core_tile;
-
-static void
-core_limits(core_tile *t)
-{
-    t->least_limit = INT32_MAX;
-    t->most_limit = 0;
-    for (size_t i = 0; i < t->rows; i++) {
-        if (t->limit[i] < t->least_limit)
-            t->least_limit = t->limit[i];
-        if (t->limit[i] > t->most_limit)
-            t->most_limit = t->limit[i];
-    }
-    for (size_t i = t->rows; i < t->width; i++)
-        t->limit[i] = t->limit[t->rows - 1];
-}
-
-static void
-core_reset(core_tile *t)
-{
-    t->fresh = 1;
-    for (size_t i = 0; i < t->width; i++) {
-        t->max[i] = MLA_UNSEEN;
-        t->sum[i] = 0.0f;
-    }
-}
-
-#if VL == 16
-/* Sixteen rows: four cells of a key are broadcast at once to four groups of
- * lanes, so that a load feeds four multiply-adds. Lane 4 h + x of vector g of
- * a step holds cell x of row 4 h + g; sums over x come last. */
-GEMM_INLINE void
-core_quad_keys(const int KEYS, const core_tile *t, const uint32_t *a, ptrdiff_t a_row, float *out,
-               const char *soon)
-{
-    vf acc[6][4];
-    const uint32_t *q = t->panel;
-#pragma GCC unroll 6
-    for (int i = 0; i < KEYS; i++) {
-#pragma GCC unroll 4
-        for (int g = 0; g < 4; g++)
-            acc[i][g] = vf_set(0.0f);
-    }
-    for (size_t k = 0; k < t->k; k += 4, q += 64) {
-        const vu q0 = vu_load(q), q1 = vu_load(q + 16), q2 = vu_load(q + 32), q3 = vu_load(q + 48);
-#pragma GCC unroll 6
-        for (int i = 0; i < KEYS; i++) {
-            const vu key = (vu)_mm512_broadcast_i32x4(
-                _mm_loadu_si128((const __m128i *)(const void *)(a + i * a_row + k)));
-            acc[i][0] = cell_dot(acc[i][0], key, q0);
-            acc[i][1] = cell_dot(acc[i][1], key, q1);
-            acc[i][2] = cell_dot(acc[i][2], key, q2);
-            acc[i][3] = cell_dot(acc[i][3], key, q3);
-        }
-        __builtin_prefetch(soon, 0, 2);
-        __builtin_prefetch(soon + KEYS * 8, 0, 2);
-        soon += KEYS * 16;
-    }
-#pragma GCC unroll 6
-    for (int i = 0; i < KEYS; i++) {
-        const __m512 s0 = _mm512_unpacklo_ps((__m512)acc[i][0], (__m512)acc[i][1]);
-        const __m512 s1 = _mm512_unpackhi_ps((__m512)acc[i][0], (__m512)acc[i][1]);
-        const __m512 s2 = _mm512_unpacklo_ps((__m512)acc[i][2], (__m512)acc[i][3]);
-        const __m512 s3 = _mm512_unpackhi_ps((__m512)acc[i][2], (__m512)acc[i][3]);
-        const __m512 lo = _mm512_add_ps(s0, s1), hi = _mm512_add_ps(s2, s3);
-        const __m512 x0 = _mm512_shuffle_ps(lo, hi, 0x44), x1 = _mm512_shuffle_ps(lo, hi, 0xee);
-        vf_store(out + i * 16, (vf)_mm512_add_ps(x0, x1));
-    }
-}
-
-static void
-core_quad(const core_tile *t, const uint32_t *a, ptrdiff_t a_row, float *out, size_t num,
-          const char *soon)
-{
-    size_t i = 0;
-    if (!soon)
-        soon = (const char *)a;
-    for (; i + 6 <= num; i += 6)
-        core_quad_keys(6, t, a + (ptrdiff_t)i * a_row, a_row, out + i * 16, soon + i * t->k * 4);
-    for (; i + 2 <= num; i += 2)
-        core_quad_keys(2, t, a + (ptrdiff_t)i * a_row, a_row, out + i * 16, soon + i * t->k * 4);
-    for (; i < num; i++)
-        core_quad_keys(1, t, a + (ptrdiff_t)i * a_row, a_row, out + i * 16, soon + i * t->k * 4);
-}
-#endif
+#include "mla/cpu/mla_narrow.h"
 
 /* Scores of num keys whose rows start at a, a_row cells apart. soon: NULL, or
  * as many rows that will be needed next. */
@@ -116,12 +13,6 @@ static void
 core_scores(const core_tile *t, const uint32_t *a, ptrdiff_t a_row, size_t first, size_t num,
             const char *soon)
 {
-#if VL == 16
-    if (t->width == 16) {
-        core_quad(t, a, a_row, t->scores + first * 16, num, soon);
-        return;
-    }
-#endif
     const gemm_args g = {.a = a,
                          .a_row = a_row,
                          .a_k = 1,
@@ -148,12 +39,6 @@ core_mask(const core_tile *t, int32_t key0, size_t num)
             vf_store(s, vf_select(seen, vf_load(s), vf_set(-__builtin_inff())));
         }
     }
-}
-
-GEMM_INLINE vf
-core_prob(const float *s, vf scale, vf max)
-{
-    return vf_exp2(vf_max(vf_set(-160.0f), vf_load(s) * scale - max));
 }
 
 /* Lanes j.. of all keys: new maximum, factor for what was gathered, sum and
@@ -232,22 +117,6 @@ core_values(const core_tile *t, size_t num, const uint32_t *v, ptrdiff_t v_panel
     gemm_cells(&g);
 }
 
-/* Row i of the panel from a row of cells. */
-static void
-core_panel_row(uint32_t *panel, size_t width, size_t i, const uint32_t *cells, size_t k)
-{
-#if VL == 16
-    if (width == 16) {
-        uint32_t *at = panel + i % 4 * 16 + i / 4 * 4;
-        for (size_t x = 0; x < k; x += 4, at += 64)
-            memcpy(at, cells + x, 4 * sizeof *at);
-        return;
-    }
-#endif
-    for (size_t x = 0; x < k; x++)
-        panel[x * width + i] = cells[x];
-}
-
 /* Where the cache rows of keys key0.. of a request lie. */
 static void
 core_rows(const attn_builder *b, const attn_tensor *cache, uint32_t r, uint32_t key0, uint32_t num,
@@ -288,12 +157,15 @@ core_direct(const attn_builder *b, const attn_tensor *cache)
            cache->strides[1] * size % 4 == 0;
 }
 
-/* Makes cells of rows, if they are none, and lets rows point there. */
+/* Makes cells of rows, if they are none, and lets rows point there; behind
+ * them stand NARROW_AHEAD rows that come next. */
 static void
 core_gather(const attn_builder *b, const char **rows, uint32_t num, uint32_t *dst)
 {
-    const size_t k = (b->c + b->dr) / EPC;
+    const size_t k = (b->c + b->dr) / EPC, bytes = (b->c + b->dr) * gt_size(b->kv_type);
     for (uint32_t i = 0; i < num; i++, dst += k) {
+        for (size_t x = 0; x < bytes; x += 64)
+            __builtin_prefetch(rows[i + NARROW_AHEAD] + x, 0, 2);
         cells_from(dst, rows[i], b->kv_type, b->c + b->dr);
         rows[i] = (const char *)dst;
     }

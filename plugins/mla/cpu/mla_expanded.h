@@ -52,6 +52,7 @@ expanded_tile(const expanded *e, uint32_t row0, core_tile *t)
 {
     t->rows = e->num - row0 < MLA_ROWS ? e->num - row0 : MLA_ROWS;
     t->width = (t->rows + 15) / 16 * 16;
+    t->narrow = 0;
     t->panel = e->panels + row0 * e->k;
     t->k = e->k;
     t->vcols = e->b->dv;
@@ -79,7 +80,7 @@ expanded_queries(const expanded *e)
         memset(panel, 0, t.width * e->k * sizeof *panel);
         for (uint32_t i = 0; i < t.rows; i++) {
             core_query_cells(e->step, e->first_token + r + i, e->head, cells);
-            core_panel_row(panel, t.width, i, cells, e->k);
+            core_panel_row(&t, panel, i, cells);
         }
         core_reset(&t);
         memset(t.out, 0, t.rows * e->b->dv * sizeof *t.out);
@@ -133,8 +134,10 @@ expanded_keys(const expanded *e, uint32_t key0, uint32_t num, uint32_t at)
     const attn_prepared *w = e->step->args->layer;
     const size_t uk = (size_t)e->head * (b->c / EPC) * b->dn;
     const size_t uv = (size_t)e->head * (b->c / EPC) * b->dv;
-    const char *rows[MLA_EXPAND_ROWS];
+    const char *rows[MLA_EXPAND_ROWS + NARROW_AHEAD];
     core_rows(b, e->step->args->kv_cache, e->req, key0, num, rows);
+    for (uint32_t i = num; i < num + NARROW_AHEAD; i++)
+        rows[i] = rows[num - 1];
     if (!core_direct(b, e->step->args->kv_cache))
         core_gather(b, rows, num, e->rows);
     expanded_multiply(e, rows, num, w->uk_expand + uk, b->dn);
