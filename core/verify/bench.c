@@ -147,10 +147,9 @@ set_up(attn_bench *b, attn_registry *registry, const attn_entry *entry,
         .num_threads = params->num_threads,
         .capture = params->use_graph ? ATTN_CAPTURE_ALWAYS : ATTN_CAPTURE_NEVER,
     };
-    char text[sizeof err->message];
-    if (!attn_eligible(registry, entry, params->layer, text, sizeof text))
-        return attn_error_set(err, ATTN_E_UNSUPPORTED, "layer", "%s", text);
-    attn_status s = attn_trial_create(&in, call, &b->trial, err);
+    attn_status s = attn_eligible_check(registry, entry, params->layer, err);
+    if (!s)
+        s = attn_trial_create(&in, call, &b->trial, err);
     if (!s && !params->skip_check)
         s = check_result(b, call, err);
     if (!s)

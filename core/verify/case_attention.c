@@ -212,7 +212,7 @@ add_query(attn_case *c, const char *name, attn_dtype dtype, uint32_t heads,
 {
     const size_t row = (size_t)heads * dim;
     ATTN_CASE_ADD(c, name, dtype, c->num_tokens, heads, dim);
-    for (uint32_t r = 0; r < c->in->num_reqs; r++) {
+    for (uint32_t r = 0; !c->status && r < c->in->num_reqs; r++) {
         const double spread = flagged(c, ATTN_CASE_LARGE)
                                   ? 25
                                   : 0.5 + 0.5 * attn_random_below(&c->rng, 6);

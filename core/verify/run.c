@@ -30,31 +30,54 @@ own_check(const attn_entry *entry, const attn_layer *layer, char *text,
     return 0;
 }
 
+/* What the registry's selection says of this entry. */
+static attn_status
+selected(attn_registry *registry, const attn_entry *entry,
+         const attn_layer *layer, char *text, size_t size)
+{
+    const attn_select_params params = {.struct_size = sizeof params,
+                                       .layer_index = ATTN_LAYER_INDEX_NONE,
+                                       .device = entry->device_index};
+    attn_selection *all = NULL;
+    attn_error why = ATTN_ERROR_INIT;
+    attn_status s = ATTN_E_UNSUPPORTED;
+    const attn_status asked = attn_select(registry, layer, &params, &all, &why);
+    if (!all) {
+        join(text, size, why.message);
+        return asked == ATTN_E_NOMEM ? asked : s;
+    }
+    for (size_t i = 0; i < attn_selection_count(all); i++) {
+        const attn_candidate *c = attn_selection_at(all, i);
+        if (c->entry != entry)
+            continue;
+        s = c->eligible ? ATTN_OK : ATTN_E_UNSUPPORTED;
+        for (uint32_t k = 0; s && k < c->num_reasons; k++)
+            join(text, size, c->reasons[k]);
+    }
+    attn_selection_free(all);
+    return s;
+}
+
 int
 attn_eligible(attn_registry *registry, const attn_entry *entry,
               const attn_layer *layer, char *text, size_t size)
 {
-    const attn_select_params params = {.struct_size = sizeof params,
-                                       .layer_index = ATTN_LAYER_INDEX_NONE};
-    attn_selection *all = NULL;
-    int ok = 0;
     *text = 0;
-    if (!registry)
-        return own_check(entry, layer, text, size);
-    attn_error why = ATTN_ERROR_INIT;
-    attn_select(registry, layer, &params, &all, &why);
-    if (!all)
-        join(text, size, why.message);
-    for (size_t i = 0; all && i < attn_selection_count(all); i++) {
-        const attn_candidate *c = attn_selection_at(all, i);
-        if (c->entry != entry)
-            continue;
-        ok = (int)c->eligible;
-        for (uint32_t k = 0; !ok && k < c->num_reasons; k++)
-            join(text, size, c->reasons[k]);
-    }
-    attn_selection_free(all);
-    return ok;
+    return registry ? selected(registry, entry, layer, text, size) == ATTN_OK
+                    : own_check(entry, layer, text, size);
+}
+
+attn_status
+attn_eligible_check(attn_registry *registry, const attn_entry *entry,
+                    const attn_layer *layer, attn_error *err)
+{
+    char text[sizeof err->message] = "";
+    attn_status s = ATTN_OK;
+    if (registry)
+        s = selected(registry, entry, layer, text, sizeof text);
+    else if (!own_check(entry, layer, text, sizeof text))
+        s = ATTN_E_UNSUPPORTED;
+    return s ? attn_error_set(err, s, "layer", "%s", text) : ATTN_OK;
 }
 
 static attn_status
@@ -77,7 +100,6 @@ attn_call_run(attn_registry *registry, const attn_entry *entry,
               const attn_call *call, const attn_run_params *params,
               attn_call **result, attn_error *err)
 {
-    char text[sizeof err->message];
     const uint32_t flags = params ? params->flags : 0;
     attn_trial *t = NULL;
     if (!entry->backend)
@@ -89,9 +111,10 @@ attn_call_run(attn_registry *registry, const attn_entry *entry,
                               "family '%s': '%s' has '%s'",
                               attn_call_layer(call)->family, entry->name,
                               entry->backend->family);
-    if (!attn_eligible(registry, entry, attn_call_layer(call), text,
-                       sizeof text))
-        return attn_error_set(err, ATTN_E_UNSUPPORTED, "layer", "%s", text);
+    attn_status s =
+        attn_eligible_check(registry, entry, attn_call_layer(call), err);
+    if (s)
+        return s;
     const attn_trial_params in = {
         .registry = registry,
         .entry = entry,
@@ -99,7 +122,7 @@ attn_call_run(attn_registry *registry, const attn_entry *entry,
         .capture =
             flags & ATTN_RUN_CAPTURE ? ATTN_CAPTURE_ALWAYS : ATTN_CAPTURE_NEVER,
         .flags = flags & ATTN_RUN_PADDED ? ATTN_TRIAL_PADDED : 0};
-    attn_status s = attn_trial_create(&in, call, &t, err);
+    s = attn_trial_create(&in, call, &t, err);
     if (s)
         return s;
     s = (flags & ATTN_RUN_CAPTURE) && t->place.service ? run_captured(t, err)

@@ -85,5 +85,9 @@ void attn_trial_metadata(attn_trial *trial, const attn_problem *p);
  * reasons, joined by "; ". */
 int attn_eligible(attn_registry *registry, const attn_entry *entry,
                   const attn_layer *layer, char *text, size_t size);
+/* [any] The same as a status: ATTN_E_UNSUPPORTED with those reasons. */
+attn_status attn_eligible_check(attn_registry *registry,
+                                const attn_entry *entry,
+                                const attn_layer *layer, attn_error *err);
 
 #endif

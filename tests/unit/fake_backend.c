@@ -89,6 +89,8 @@ build(attn_builder *b, const attn_batch *batch, const attn_kv_group *group,
 {
     (void)stream;
     fake.builds++;
+    if (fake.look)
+        fake.look(b->which, batch, group);
     fake.reqs_of[b->which] = batch->num_reqs;
     fake.tokens_of[b->which] = batch->num_tokens;
     fake.first_start_of[b->which] = (uint32_t)batch->query_start_loc[0];
@@ -119,6 +121,8 @@ update_cache(attn_builder *b, const attn_head *args, attn_error *err)
     const attn_flash_update *u = (const attn_flash_update *)args;
     (void)err;
     fake.updates++;
+    if (fake.family)
+        return ATTN_OK;
     int64_t size = u->k_cache->shape[1];
     for (uint32_t t = 0; t < b->num_tokens; t++)
         if (b->slots[t] >= 0)
@@ -136,6 +140,8 @@ forward(attn_builder *b, const attn_head *args, attn_error *err)
     int which;
     (void)err;
     fake.forwards++;
+    if (fake.family)
+        return ATTN_OK;
     memcpy(&which, f->layer, sizeof which);
     if (which != b->which || f->out->shape[0] != b->num_tokens ||
         f->q->shape[0] != b->num_tokens)
@@ -282,9 +288,13 @@ fake_registry(const char *ini)
     if (attn_config_parse("t.ini", ini, strlen(ini), &config, NULL) ||
         attn_executor_create(2, &executor, NULL))
         abort();
-    for (int i = 0; i < 2; i++)
+    backend_a.family = fake.family ? fake.family : ATTN_FAMILY_FLASH;
+    backend_b.family = backend_a.family;
+    for (int i = 0; i < 2; i++) {
+        rows[i].family = backend_a.family;
         rows[i].device_type =
             fake.on_device ? ATTN_DEVICE_EXT : ATTN_DEVICE_CPU;
+    }
     for (uint32_t i = 0; fake.two_devices && i < 2; i++) {
         rows[i] = rows[0];
         rows[i].device_type = ATTN_DEVICE_EXT;

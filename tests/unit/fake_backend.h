@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fake_backend.h - a registry of two made-up backends, for session tests.
  *
- * fake.a and fake.b offer flash layers. forward writes into every element of
+ * fake.a and fake.b offer flash layers, or those of fake.family, which forward
+ * and update_cache then leave alone. forward writes into every element of
  * out: 1000 * (1 for fake.a, 2 for fake.b) + 10 * the request's seq_len + its
  * new token's number; update_cache writes a token's k into the cache at its
  * slot. A test program that compiles fake_backend.c has these in place of
@@ -22,6 +23,9 @@ typedef struct fake_state {
     attn_device last_device;            /* of the last alloc */
     uint64_t live_device_bytes, copies;
     const void *last_source; /* of the last copy */
+    const char *family;      /* NULL: flash; before fake_registry */
+    /* Sees what build is given, `which` 0 for fake.a; may be NULL. */
+    void (*look)(int which, const attn_batch *batch, const attn_kv_group *kv);
 } fake_state;
 
 extern fake_state fake;
