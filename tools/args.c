@@ -148,6 +148,9 @@ parse_option(cli_args *args, int argc, char **argv, int *i)
                             word, f.arg);
         value = argv[++*i];
     }
+    if (f.arg && !value[0])
+        return cli_fail(CLI_USAGE, "%s: --%.*s: an empty %s", c->name, (int)n,
+                        word, f.arg);
     const cli_pair pair = {f.name, value ? value : ""};
     if (f.layer)
         args->layer[args->num_layer++] = pair;
@@ -165,6 +168,9 @@ check_operands(const cli_args *args)
     if (args->num_operands > c->max_operands)
         return cli_fail(CLI_USAGE, "%s: '%s' is one argument too many", c->name,
                         args->operands[c->max_operands]);
+    for (size_t i = 0; i < args->num_operands; i++)
+        if (!args->operands[i][0])
+            return cli_fail(CLI_USAGE, "%s: an empty argument", c->name);
     return CLI_OK;
 }
 

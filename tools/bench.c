@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static int
@@ -143,6 +144,9 @@ int
 bench_load(const char *path, json_t **rows)
 {
     json_error_t jerr;
+    struct stat st;
+    if (!stat(path, &st) && !S_ISREG(st.st_mode))
+        return cli_fail(CLI_CONFIG, "%s: not a regular file", path);
     json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &jerr);
     if (!root)
         return jerr.line < 0 ? cli_fail(CLI_CONFIG, "%s", jerr.text)

@@ -27,10 +27,24 @@ static const cli_option options[] = {
     {"option", "KEY=VALUE", "set an option of the backend's plugin", CLI_MULTI},
 };
 
+/* An lse that was not asked for is neither right nor wrong. */
+static json_t *
+row_absent(const attn_verdict *v)
+{
+    json_t *row = json_object();
+    json_object_set_new(row, "output", out_text(v->name));
+    json_object_set_new(row, "pass", json_null());
+    json_object_set_new(row, "count", out_int(0));
+    json_object_set_new(row, "reason", out_text("not asked for"));
+    return row;
+}
+
 static json_t *
 row_verdict(const attn_verdict *v)
 {
-    json_t *row = json_object();
+    json_t *row = v->count ? json_object() : NULL;
+    if (!row)
+        return row_absent(v);
     json_object_set_new(row, "output", out_text(v->name));
     json_object_set_new(row, "pass", out_bool(v->pass != 0));
     json_object_set_new(row, "max_error", out_real(v->max_error));

@@ -6,6 +6,7 @@
 #include <attn/verify.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const out_column columns[] = {
     {.path = "backend", .width = 16},
@@ -40,6 +41,7 @@ typedef struct report {
     out_writer out;
     json_t *claims;
     json_t *unproven;
+    const cli_args *args;
 } report;
 
 static const char *
@@ -60,6 +62,16 @@ on_progress(void *arg, const char *backend, const char *rung, uint32_t done,
         cli_progress("%s: %s", backend, rung);
 }
 
+static json_t *
+reproduce(const cli_args *args, const char *command)
+{
+    const char *config = cli_get(args, "config");
+    if (!command || !command[0])
+        return json_null();
+    return config ? out_format("%s --config %s", command, config)
+                  : out_text(command);
+}
+
 static void
 on_rung(void *arg, const attn_rung_result *r)
 {
@@ -75,9 +87,7 @@ on_rung(void *arg, const attn_rung_result *r)
                             ? out_format("%llu", (unsigned long long)r->seed)
                             : json_null());
     json_object_set_new(row, "reason", out_text(r->reason));
-    json_object_set_new(row, "reproduce",
-                        r->reproduce && r->reproduce[0] ? out_text(r->reproduce)
-                                                        : json_null());
+    json_object_set_new(row, "reproduce", reproduce(rep->args, r->reproduce));
     out_row(&rep->out, row);
 }
 
@@ -106,13 +116,14 @@ verdict(const attn_ladder_summary *s)
     if (s->num_backends == 0 && s->skipped == 0)
         return cli_fail(CLI_UNUSABLE, "there is no backend to test");
     /* A device that is absent leaves the rungs of the file passed. */
-    return s->num_backends == 0 ? CLI_SKIPPED : CLI_OK;
+    return s->num_backends == 0 || s->passed == 0 ? CLI_SKIPPED : CLI_OK;
 }
 
 static int
 climb(const cli_args *args, const attn_ladder_params *params)
 {
-    report rep = {.claims = json_array(), .unproven = json_array()};
+    report rep = {
+        .args = args, .claims = json_array(), .unproven = json_array()};
     const attn_ladder_events events = {&rep, on_progress, on_rung, on_claim};
     attn_ladder_summary sum = {.struct_size = sizeof sum};
     attn_error err = CLI_ERROR_INIT;
@@ -167,8 +178,13 @@ parse(const cli_args *args, attn_ladder_params *p)
     p->in_process = (uint32_t)cli_has(args, "in-process");
     p->backend = cli_get(args, "backend");
     p->rung = cli_get(args, "rung");
-    if (args->num_operands)
-        p->only_library = args->operands[0];
+    if (!args->num_operands)
+        return rc;
+    p->only_library = args->operands[0];
+    if (rc == CLI_OK && !host_is_file(p->only_library) &&
+        access(p->only_library, F_OK))
+        rc = cli_fail(CLI_USAGE, "test: no file %s; --backend names a backend",
+                      p->only_library);
     return rc;
 }
 

@@ -134,26 +134,46 @@ layer_dtype(const attn_layer *layer)
     return attn_dtype_str(any->mamba1.x_dtype);
 }
 
-int
-grid_add(grid *g, const char *name, const char *text)
+/* The axis of this name, or a new one. */
+static struct grid_axis *
+axis_of(grid *g, const char *name)
 {
-    if (!text)
-        return CLI_OK;
+    for (size_t i = 0; i < g->num_axes; i++)
+        if (!strcmp(g->axes[i].name, name))
+            return &g->axes[i];
     struct grid_axis *axes =
         realloc(g->axes, (g->num_axes + 1) * sizeof *g->axes);
     if (!axes)
-        return cli_fail(CLI_INTERNAL, "out of memory");
+        return NULL;
     g->axes = axes;
-    struct grid_axis *axis = &axes[g->num_axes];
-    const int rc = cli_split(name, text, &axis->parts, &axis->count);
+    axes[g->num_axes] = (struct grid_axis){.name = name};
+    return &axes[g->num_axes++];
+}
+
+int
+grid_add(grid *g, const char *name, const char *text)
+{
+    char shown[64];
+    if (!text)
+        return CLI_OK;
+    struct grid_axis *axis = axis_of(g, name);
+    if (!axis)
+        return cli_fail(CLI_INTERNAL, "out of memory");
+    free(axis->parts);
+    *axis = (struct grid_axis){.name = name};
+    snprintf(shown, sizeof shown, "--%s", name);
+    for (char *p = shown; *p; p++)
+        if (*p == '_')
+            *p = '-';
+    const int rc = cli_split(shown, text, &axis->parts, &axis->count);
     if (rc != CLI_OK)
         return rc;
-    axis->name = name;
-    if (g->num_axes++ == 0)
-        g->num_cells = 1;
-    if (g->num_cells > 100000 / axis->count)
-        return cli_fail(CLI_USAGE, "the grid has more than 100000 cells");
-    g->num_cells *= axis->count;
+    g->num_cells = 1;
+    for (size_t i = 0; i < g->num_axes; i++) {
+        if (g->num_cells > 100000 / g->axes[i].count)
+            return cli_fail(CLI_USAGE, "the grid has more than 100000 cells");
+        g->num_cells *= g->axes[i].count;
+    }
     return CLI_OK;
 }
 

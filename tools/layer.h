@@ -25,7 +25,8 @@ typedef struct grid {
     size_t num_cells; /* product */
 } grid;
 
-/* An axis more. text NULL adds nothing. CLI_OK or an exit code. */
+/* An axis more; of one name the last counts. text NULL adds nothing. CLI_OK or
+ * an exit code. */
 int grid_add(grid *g, const char *name, const char *text);
 /* The value of an axis in one cell; the axis added last turns fastest. NULL
  * when there is no such axis. */

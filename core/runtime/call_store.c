@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <attn/call.h>
@@ -136,9 +137,14 @@ static attn_status
 write_file(const attn_call *call, const attn_strbuf *header,
            const char *temporary, const char *path, attn_error *err)
 {
+    struct stat st;
+    /* A device must not be replaced by a file. */
+    if (lstat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return attn_error_set(err, ATTN_E_IO, "path",
+                              "cannot write %s: not a regular file", path);
     int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd < 0)
-        return attn_error_io(err, errno, "path", "cannot create %s", temporary);
+        return attn_error_io(err, errno, "path", "cannot create %s", path);
     const attn_call_tensor *t;
     int good = write_all(fd, header->data, header->length);
     for (size_t i = 0; good && (t = attn_call_at(call, i)); i++)

@@ -309,11 +309,12 @@ read_all(const char *path, void **data, size_t *size, attn_error *err)
 {
     struct stat st;
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode)) {
-        const int e = fd < 0 ? errno : EINVAL;
-        if (fd >= 0)
-            close(fd);
-        return attn_error_io(err, e, path, "%s", path);
+    if (fd < 0)
+        return attn_error_io(err, errno, path, "%s", path);
+    if (fstat(fd, &st) || !S_ISREG(st.st_mode)) {
+        close(fd);
+        return attn_error_set(err, ATTN_E_IO, path, "%s: not a regular file",
+                              path);
     }
     uint8_t *p = malloc((size_t)st.st_size + 1);
     size_t n = 0;

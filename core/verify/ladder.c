@@ -96,29 +96,44 @@ discovered(void *arg, const attn_note *n)
     to->state = n->state;
 }
 
+/* What the run was asked for beside the rung, as options. */
+static void
+repeat_options(const attn_ladder_params *p, char *text, size_t size)
+{
+    size_t n = 0;
+    text[0] = 0;
+    for (const attn_key_value *o = p->options; o && o->key && n < size; o++)
+        n += (size_t)snprintf(text + n, size - n, " --option %s=%s", o->key,
+                              o->value);
+    if (p->num_threads && n < size)
+        snprintf(text + n, size - n, " --threads %u", p->num_threads);
+}
+
 static void
 reproduce(const tour *t, uint64_t seed, char *text, size_t size)
 {
     const attn_ladder_params *p = t->params;
-    char which[1200] = "", how[64] = "";
+    const char *backend = strcmp(t->backend, "-") ? t->backend : p->backend;
+    char which[1200] = "", how[64] = "", options[512];
     if (p->only_library)
         snprintf(which, sizeof which, " %s", p->only_library);
-    if (strcmp(t->backend, "-") != 0) {
+    if (backend) {
         const size_t n = strlen(which);
-        snprintf(which + n, sizeof which - n, " --backend %s", t->backend);
+        snprintf(which + n, sizeof which - n, " --backend %s", backend);
     }
+    repeat_options(p, options, sizeof options);
     if (seed && !strcmp(t->rung, "numerics"))
         snprintf(how, sizeof how, " --in-process --case %" PRIu64, seed);
     else if (p->seed)
         snprintf(how, sizeof how, " --seed %" PRIu64, p->seed);
-    snprintf(text, size, "attnctl test%s --rung %s%s%s", which, t->rung,
-             p->quick && !seed ? " --quick" : "", how);
+    snprintf(text, size, "attnctl test%s --rung %s%s%s%s", which, t->rung,
+             p->quick && !seed ? " --quick" : "", how, options);
 }
 
 static void
 tell(tour *t, uint32_t state, const char *reason, uint64_t seed, uint32_t cases)
 {
-    char command[1400] = "";
+    char command[2000] = "";
     if (state == ATTN_RUNG_FAIL)
         reproduce(t, seed, command, sizeof command);
     const attn_rung_result r = {.struct_size = sizeof r,
