@@ -6,6 +6,9 @@
 
 #include "common/cpu/gemm_cells.h"
 #include "common/cpu/gemm_types.h"
+#if CELL_BF16
+#include "common/cpu/fp8_bf16.h"
+#endif
 
 #if VL == 16
 GEMM_INLINE vf
@@ -182,16 +185,35 @@ cells_from_rest(uint32_t *dst, const float *src, size_t n)
 }
 #endif
 
+#if CELL_BF16
+/* Whole vectors of n codes to cells; returns how many codes that were. */
+GEMM_INLINE size_t
+cells_from_fp8(uint32_t *dst, const uint8_t *src, const int e5m2, size_t n)
+{
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        const __m256i codes = _mm256_loadu_si256((const __m256i *)(const void *)(src + i));
+        _mm512_storeu_si512(dst + i / 2, fp8_to_bf16(codes, e5m2));
+    }
+    return i;
+}
+#endif
+
 /* n elements (a multiple of 16) to cells. */
 static inline __attribute__((unused)) void
 cells_from(uint32_t *dst, const void *src, gemm_type t, size_t n)
 {
 #if CELL_BF16
+    size_t i = 0;
     if (t == GT_BF16) {
         memcpy(dst, src, n * 2);
         return;
     }
-    for (size_t i = 0; i < n; i += 16)
+    if (t == GT_E4M3)
+        i = cells_from_fp8(dst, src, 0, n);
+    else if (t == GT_E5M2)
+        i = cells_from_fp8(dst, src, 1, n);
+    for (; i < n; i += 16)
         _mm256_storeu_si256((__m256i *)(void *)(dst + i / 2), cell_round(convert_get(src, t, i)));
 #else
     convert_to_f32((float *)(void *)dst, src, t, n);
