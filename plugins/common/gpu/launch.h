@@ -66,10 +66,14 @@ extern "C" int hipLaunchKernel(const void *, dim3, dim3, void **, size_t, hipStr
 namespace gpu
 {
 
+/* Waves of a unit of the four that a compute unit has: registers are shared among them. */
+template <class K>
+constexpr int kWaves = K::kThreads > 256 ? K::kThreads / 256 * K::kMinBlocks : K::kMinBlocks;
+
 /* The arguments are read where they lie, in constant memory; a copy of them would be private. */
 template <class K>
 __attribute__((global, amdgpu_flat_work_group_size(K::kThreads, K::kThreads),
-               amdgpu_waves_per_eu(1, 1))) void kernel(typename K::Params)
+               amdgpu_waves_per_eu(kWaves<K>, kWaves<K>))) void kernel(typename K::Params)
 {
 #if defined(__HIP_DEVICE_COMPILE__)
     typedef const __attribute__((address_space(4))) typename K::Params Constant;
@@ -77,12 +81,11 @@ __attribute__((global, amdgpu_flat_work_group_size(K::kThreads, K::kThreads),
 #endif
 }
 
-/* A compute unit has 64 KiB of LDS; two groups keep its four units busy while one waits. */
 template <class K>
 attn_status
-prepare(uint32_t shared, int *blocks, attn_error *err)
+prepare(uint32_t, int *blocks, attn_error *err)
 {
-    *blocks = shared <= 32768 ? 2 : 1;
+    *blocks = K::kMinBlocks;
     return hip_prepare(reinterpret_cast<const void *>(&kernel<K>), K::kName, err);
 }
 

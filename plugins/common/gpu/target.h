@@ -14,6 +14,7 @@
 #define GPU_FN __device__ __forceinline__
 #define GPU_HOST_FN __host__ __device__ __forceinline__
 #define GPU_UNROLL _Pragma("unroll")
+#define GPU_ROLLED _Pragma("unroll 1")
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define GPU_HOPPER 1
 #endif
@@ -22,12 +23,14 @@
 #define GPU_FN __attribute__((device, always_inline)) inline
 #define GPU_HOST_FN __attribute__((host, device, always_inline)) inline
 #define GPU_UNROLL _Pragma("unroll")
+#define GPU_ROLLED _Pragma("unroll 1")
 #else
 #define GPU_EMU 1
 #define GPU_HOPPER 1
 #define GPU_FN inline
 #define GPU_HOST_FN inline
 #define GPU_UNROLL
+#define GPU_ROLLED
 #endif
 
 #endif /* ATTN_GPU_TARGET_H */

@@ -12,6 +12,9 @@
  * Async copy     cp_async16(a, p, valid) (invalid: zeros), cp_commit(), cp_wait<N>(): at most N
  *                commits of this thread are pending; then a barrier lets others see
  * Lanes          shfl(v, lane) shfl_xor(v, mask) warp_all(b) syncwarp()
+ *                uniform(i): i, which is the same on all lanes; priority<N>() of this warp, 0..3;
+ *                in_order(): the compiler moves nothing across;
+ *                fresh(i): i, and what is made of it is not kept from before
  * Barriers       barrier() of the block; barrier(id, threads), barrier_arrive(id, threads)
  * Matrices       ldmatrix4(r, a), ldmatrix4t(r, a): each lane gives the address of one 16-byte
  *                row; register i of lane l holds elements 2(l%4), +1 of row l/4 of matrix i

@@ -174,6 +174,25 @@ warp_all(bool value)
 {
     return __all_sync(~0u, value);
 }
+GPU_FN int
+uniform(int i)
+{
+    return i;
+}
+GPU_FN int
+fresh(int i)
+{
+    return i;
+}
+GPU_FN void
+in_order()
+{
+}
+template <int N>
+GPU_FN void
+priority()
+{
+}
 GPU_FN void
 syncwarp()
 {

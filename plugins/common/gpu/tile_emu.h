@@ -155,6 +155,25 @@ warp_all(bool value, Where w = EMU_HERE)
         all &= shfl_xor(all, mask, w);
     return all != 0;
 }
+inline int
+uniform(int i, Where w = EMU_HERE)
+{
+    return emu::uniform(i, w);
+}
+inline int
+fresh(int i)
+{
+    return i;
+}
+inline void
+in_order()
+{
+}
+template <int N>
+void
+priority()
+{
+}
 inline void
 syncwarp(Where w = EMU_HERE)
 {

@@ -63,30 +63,53 @@ sts(uint32_t address, T value)
     *reinterpret_cast<T *>(gpu_shared + address) = value;
 }
 
+/* Pointers that came out of memory are generic, and generic accesses count as LDS accesses too and
+ * are taken for different on every lane: say that they are global. */
+#define GPU_GLOBAL __attribute__((address_space(1)))
+
+template <int Bytes> struct Word;
+template <> struct Word<1> {
+    typedef uint8_t type;
+};
+template <> struct Word<2> {
+    typedef uint16_t type;
+};
+template <> struct Word<4> {
+    typedef uint32_t type;
+};
+template <> struct Word<8> {
+    typedef uint32_t type __attribute__((ext_vector_type(2)));
+};
+template <> struct Word<16> {
+    typedef uint32_t type __attribute__((ext_vector_type(4)));
+};
+
 template <class T>
 GPU_FN T
 gload(const T *p)
 {
-    return *p;
+    typedef typename Word<sizeof(T)>::type W;
+    return __builtin_bit_cast(T, *(const GPU_GLOBAL W *)p);
 }
 template <class T>
 GPU_FN T
 gload_stream(const T *p)
 {
-    return *p;
+    return gload(p);
 }
 /* observe() came before: the caches of this compute unit hold nothing older. */
 template <class T>
 GPU_FN T
 gload_shared(const T *p)
 {
-    return *p;
+    return gload(p);
 }
 template <class T>
 GPU_FN void
 gstore(T *p, T value)
 {
-    *p = value;
+    typedef typename Word<sizeof(T)>::type W;
+    *(GPU_GLOBAL W *)p = __builtin_bit_cast(W, value);
 }
 template <class T>
 GPU_FN void
@@ -97,7 +120,8 @@ copy_struct(T *to, const T &from)
 GPU_FN int32_t
 atomic_add(int32_t *p, int32_t n)
 {
-    return __hip_atomic_fetch_add(p, n, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+    return __hip_atomic_fetch_add((GPU_GLOBAL int32_t *)p, n, __ATOMIC_RELAXED,
+                                  __HIP_MEMORY_SCOPE_AGENT);
 }
 GPU_FN int32_t
 shared_add(uint32_t address, int32_t n)
@@ -153,6 +177,28 @@ GPU_FN T
 shfl_xor(T value, int mask)
 {
     return shfl(value, lane() ^ mask);
+}
+GPU_FN int
+uniform(int i)
+{
+    return __builtin_amdgcn_readfirstlane(i);
+}
+GPU_FN int
+fresh(int i)
+{
+    asm volatile("" : "+v"(i));
+    return i;
+}
+GPU_FN void
+in_order()
+{
+    __builtin_amdgcn_sched_barrier(0);
+}
+template <int N>
+GPU_FN void
+priority()
+{
+    __builtin_amdgcn_s_setprio(N);
 }
 GPU_FN void
 syncwarp()
@@ -219,7 +265,11 @@ GPU_FN uint32_t
 fp8x2_to(uint32_t codes, bool e5m2)
 {
     const uint32_t m = e5m2 ? 2 : 3;
-    return pack2<T>(fp8_to_float(codes & 255u, m), fp8_to_float(codes >> 8 & 255u, m));
+    const float lo = fp8_to_float(codes & 255u, m), hi = fp8_to_float(codes >> 8 & 255u, m);
+    if constexpr (Element<T>::is_bf16)
+        return float_to_bits(lo) >> 16 | (float_to_bits(hi) & 0xFFFF0000u);
+    else
+        return pack2<T>(lo, hi);
 }
 
 } // namespace gpu

@@ -52,10 +52,8 @@ to_float(bf16 v)
 GPU_HOST_FN bf16
 to_bf16(float f)
 {
-    const uint32_t bits = float_to_bits(f);
-    if ((bits & 0x7FFFFFFFu) > 0x7F800000u)
-        return {uint16_t(bits >> 16 | 0x40u)};
-    return {uint16_t((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16)};
+    const uint32_t bits = float_to_bits(f), near = (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16;
+    return {uint16_t(f != f ? bits >> 16 | 0x40u : near)};
 }
 
 GPU_HOST_FN float
@@ -84,22 +82,18 @@ to_f16(float f)
     return {uint16_t(sign | (abs - 0x38000000u + 0xFFFu + (abs >> 13 & 1u)) >> 13)};
 }
 
-/* fp8 of `mantissa` bits (3: e4m3fn, 2: e5m2) to float, exact. */
+/* fp8 of `mantissa` bits (3: e4m3fn, 2: e5m2) to float, exact and without a branch: the code's
+ * exponent and mantissa in float's place, subnormal codes as subnormal floats, times the difference
+ * of the biases. */
 GPU_HOST_FN float
 fp8_to_float(uint32_t code, uint32_t mantissa)
 {
-    const uint32_t sign = (code & 0x80u) << 24, m = code & ((1u << mantissa) - 1u);
-    const uint32_t e = (code & 0x7Fu) >> mantissa, bias = mantissa == 3 ? 7u : 15u;
-    const bool top = e == (127u >> mantissa);
-    if (mantissa == 3 ? top && m == 7 : top && m != 0)
-        return bits_to_float(sign | 0x7FC00000u);
-    if (mantissa == 2 && top)
-        return bits_to_float(sign | 0x7F800000u);
-    if (e == 0) {
-        const float unit = mantissa == 3 ? 0.001953125f : 1.52587890625e-5f;
-        return bits_to_float(float_to_bits(float(m) * unit) | sign);
-    }
-    return bits_to_float(sign | (e + 127u - bias) << 23 | m << (23u - mantissa));
+    const uint32_t abs = code & 0x7Fu, infinite = mantissa == 3 ? 0x7Fu : 0x7Cu;
+    const float scale = mantissa == 3 ? 0x1p120f : 0x1p112f;
+    uint32_t bits = float_to_bits(bits_to_float(abs << (23u - mantissa)) * scale);
+    bits = abs >= infinite ? 0x7F800000u : bits;
+    bits = abs > infinite - (mantissa == 3) ? 0x7FC00000u : bits;
+    return bits_to_float(bits | (code & 0x80u) << 24);
 }
 
 /* Float to fp8, to nearest even, saturating; NaN stays NaN. */

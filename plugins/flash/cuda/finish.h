@@ -37,7 +37,7 @@ GPU_FN float
 finish_row(const Forward &p, const Place &at, Stat s, int kv_head, bool write_lse)
 {
     float scale = 0.0f, lse = FLASH_NONE;
-    if (s.sum > 0.0f) {
+    if (s.sum != 0.0f) { /* a NaN goes on */
         float max = s.max, sum = s.sum;
         if (p.sinks) {
             const float sink = gpu::gload(p.sinks + at.head) * kLog2e;

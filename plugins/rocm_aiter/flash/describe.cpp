@@ -2,7 +2,8 @@
 /* Prints, as JSON, what the sources say of each kernel of gfx942: its symbol, block, LDS, matrix
  * instructions of one tile, and the fields of its argument. build-aux/gfx942-objects puts it beside
  * what the compiled code says. */
-#include "rocm_aiter/flash/wave.h"
+#include "rocm_aiter/flash/decode.h"
+#include "rocm_aiter/flash/prefill.h"
 
 #include <cstddef>
 #include <cstdio>
@@ -26,19 +27,18 @@ const struct {
 
 const char *separator = "";
 
-template <class T, int DQ, int DV, bool Decode>
+/* name: of the kernel's template as symbols have it, its length first. */
+template <class T, class K>
 void
-describe()
+describe(int dq, int dv, const char *name)
 {
-    using K = flash::WaveKernel<T, DQ, DV, Decode>;
     const char *type = gpu::Element<T>::is_bf16 ? "4bf16" : "3f16";
-    const int products = K::kBlocks * (K::kPairs * 2 + K::R / 4 * K::kColumns);
     printf("%s{\"name\": \"%s_%s_%d_%d\",\n \"symbol\": "
-           "\"_ZN3gpu6kernelIN5flash10WaveKernelINS_%sELi%dELi%dELb%dEEEEEvNT_6ParamsE\",\n",
-           separator, K::kName, type + 1, DQ, DV, type, DQ, DV, Decode);
+           "\"_ZN3gpu6kernelIN5flash%sINS_%sELi%dELi%dEEEEEvNT_6ParamsE\",\n",
+           separator, K::kName, type + 1, dq, dv, name, type, dq, dv);
     printf(" \"block\": %d, \"grid\": \"compute units x resident blocks\", \"lds\": %u,\n"
            " \"rows\": %d, \"keys\": %d, \"matrix_rows\": %d, \"mfma_per_tile\": %d,\n",
-           K::kThreads, K::kSharedBytes, K::kRows, K::kKeys, K::M, products);
+           K::kThreads, K::kSharedBytes, K::kRows, K::kKeys, K::M, K::kProducts);
     printf(" \"arguments\": [{\"name\": \"params\", \"offset\": 0, \"size\": %zu,\n  \"fields\": [",
            sizeof(flash::Forward));
     const char *comma = "";
@@ -55,8 +55,8 @@ template <class T, int DQ, int DV>
 void
 both()
 {
-    describe<T, DQ, DV, true>();
-    describe<T, DQ, DV, false>();
+    describe<T, flash::DecodeKernel<T, DQ, DV>>(DQ, DV, "12DecodeKernel");
+    describe<T, flash::PrefillKernel<T, DQ, DV>>(DQ, DV, "13PrefillKernel");
 }
 
 template <class T>

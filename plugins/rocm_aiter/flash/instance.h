@@ -5,7 +5,8 @@
 
 #include "common/gpu/launch.h"
 #include "flash/cuda/kernels.h"
-#include "rocm_aiter/flash/wave.h"
+#include "rocm_aiter/flash/decode.h"
+#include "rocm_aiter/flash/prefill.h"
 
 namespace flash
 {
@@ -38,13 +39,13 @@ instance_of(bool bf16, int d, int dv)
 
 } // namespace flash
 
-#define FLASH_INSTANCE(type, d, dv)                                                           \
-    namespace flash                                                                           \
-    {                                                                                         \
-    extern const Instance instance_##type##_##d##_##dv;                                       \
-    const Instance instance_##type##_##d##_##dv =                                             \
-        instance_of<WaveKernel<gpu::type, d, dv, true>, WaveKernel<gpu::type, d, dv, false>>( \
-            gpu::Element<gpu::type>::is_bf16, d, dv);                                         \
+#define FLASH_INSTANCE(type, d, dv)                                                   \
+    namespace flash                                                                   \
+    {                                                                                 \
+    extern const Instance instance_##type##_##d##_##dv;                               \
+    const Instance instance_##type##_##d##_##dv =                                     \
+        instance_of<DecodeKernel<gpu::type, d, dv>, PrefillKernel<gpu::type, d, dv>>( \
+            gpu::Element<gpu::type>::is_bf16, d, dv);                                 \
     }
 
 #endif /* ATTN_ROCM_FLASH_INSTANCE_H */

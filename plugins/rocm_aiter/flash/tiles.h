@@ -34,6 +34,37 @@ again(const Forward &p)
 #endif
 }
 
+/* What is the same for all lanes, to scalar registers. The compiler keeps loaded words, and all
+ * that is computed from them, in vector registers unless it is told. */
+template <class S>
+GPU_FN S
+same(const S &from)
+{
+    int32_t words[sizeof(S) / 4];
+    static_assert(sizeof(S) % 4 == 0, "whole words");
+    __builtin_memcpy(words, &from, sizeof from);
+    GPU_UNROLL
+    for (unsigned i = 0; i < sizeof(S) / 4; i++)
+        words[i] = gpu::uniform(words[i]);
+    S to;
+    __builtin_memcpy(&to, words, sizeof to);
+    return to;
+}
+
+GPU_FN Batch
+batch_of(const Forward &p)
+{
+    constexpr int kWords = sizeof(Batch) / 8;
+    static_assert(sizeof(Batch) % 8 == 0, "whole words");
+    uint64_t words[kWords];
+    GPU_UNROLL
+    for (int i = 0; i < kWords; i++)
+        words[i] = gpu::gload(reinterpret_cast<const uint64_t *>(p.batch) + i);
+    Batch b;
+    __builtin_memcpy(&b, words, sizeof b);
+    return same(b);
+}
+
 template <int M> struct Matrix;
 template <> struct Matrix<32> {
     static constexpr int kRegisters = 16;
@@ -52,13 +83,15 @@ template <> struct Matrix<16> {
     }
 };
 
+/* Bits of a chunk's number that its row changes. */
+template <int D> constexpr uint32_t kExchange = D % 64 == 0 ? 7 : 3;
+
 /* Byte of the 16-byte chunk c of key row `row`. */
 template <int D>
 GPU_FN uint32_t
 key_chunk(int row, int c)
 {
-    constexpr int kMask = D % 64 == 0 ? 7 : 3;
-    return uint32_t(row * D * 2 + (c ^ (row & kMask)) * 16);
+    return uint32_t(row * D * 2) + (uint32_t(c) ^ (uint32_t(row) & kExchange<D>)) * 16;
 }
 
 /* Byte of the unit u (keys 4u..4u+3) of value column `col`. */
@@ -70,132 +103,253 @@ value_unit(int col, int u)
     return uint32_t(col * Keys * 2 + (u ^ (col & (kUnits - 1))) * 8);
 }
 
-/* How rows of a cache are read; the same for all of them. */
-enum class Reading { wide16, wide8, slow };
+/* A cache as a tile's loads see it: block_size by multiplication. */
+struct Source : Keys {
+    uint32_t reciprocal; /* 2^31 / block_size, rounded up */
+};
 
-GPU_FN Reading
-reading_of(const Keys &k)
+GPU_FN Source
+source_of(const Layer &l, const Batch &b, const Request &r, const Cache &c, int head, int width)
 {
-    if (!k.vector)
-        return Reading::slow;
-    return k.kind == gpu::kKv16 ? Reading::wide16 : Reading::wide8;
+    return {keys_of(l, b, r, c, head, width),
+            (0x7FFFFFFFu + uint32_t(l.block_size)) / uint32_t(l.block_size)};
 }
 
-/* Eight elements of a key or value row; zeros past the sequence and the width. Wide readings have
- * no branch: what is not there is read from key 0 of the sequence and dropped. */
-template <class T, Reading Way>
-GPU_FN gpu::u32x4
-fetch8(const Keys &k, int key, int col)
+/* Where a key lies: the page's number is on its way from the table. */
+struct Spot {
+    int32_t page, offset;
+};
+
+/* (2k + 1) / 2 block_size, one too many at most. A key past the sequence stands for its last. */
+GPU_FN Spot
+spot_of(const Source &k, int key)
 {
-    const bool there = (key < k.count) & (col < k.width);
-    if constexpr (Way == Reading::slow)
-        return there ? load_slowly<T>(k.row(key), k.kind, col, k.width) : gpu::u32x4{0, 0, 0, 0};
-    const uint8_t *row = k.row(there ? key : 0);
-    const int at = there ? col : 0;
-    gpu::u32x4 v;
-    if constexpr (Way == Reading::wide16)
-        v = gpu::gload(reinterpret_cast<const gpu::u32x4 *>(row + at * 2));
+    key = min_(key, k.count - 1);
+    const int entry = int(uint64_t{uint32_t(2 * key + 1)} * k.reciprocal >> 32);
+    const int offset = key - entry * k.block_size, excess = offset >> 31;
+    return {gpu::gload(k.table + uint32_t(entry + excess)), offset + (k.block_size & excess)};
+}
+
+GPU_FN const uint8_t *
+address_of(const Source &k, Spot s)
+{
+    return k.base + uint64_t{uint32_t(s.page)} * uint64_t(k.block) +
+           uint64_t{uint32_t(s.offset)} * uint64_t(k.token);
+}
+
+/* Eight elements from column col; those of an 8-bit cache stay narrow. Past the width: the row's
+ * first. */
+template <bool Narrow>
+GPU_FN void
+read8(gpu::u32x4 &to, const Source &k, const uint8_t *row, int col)
+{
+    const int at = col < k.width ? col : 0;
+    if constexpr (Narrow) {
+        const gpu::u32x2 v = gpu::gload(reinterpret_cast<const gpu::u32x2 *>(row + at));
+        to.x = v.x;
+        to.y = v.y;
+    } else {
+        to = gpu::gload(reinterpret_cast<const gpu::u32x4 *>(row + at * 2));
+    }
+}
+
+/* All ones where the key is of the sequence and the column of the row. Not a comparison: masks that
+ * stay the same would be kept in scalar registers through the loop. */
+GPU_FN uint32_t
+keep_of(const Source &k, int key, int col)
+{
+    return uint32_t(int(uint32_t(key) - uint32_t(k.count)) >> 31) &
+           uint32_t(int(uint32_t(col) - uint32_t(k.width)) >> 31);
+}
+
+/* Word i of what read8 brought: two T. `Part`: some of the tile is past the sequence or width. */
+template <class T, bool Narrow, bool Part>
+GPU_FN uint32_t
+word_of(const Source &k, gpu::u32x4 v, int i, int key, int col)
+{
+    uint32_t word = i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
+    if constexpr (Narrow) {
+        word = gpu::fp8x2_to<T>((i < 2 ? v.x : v.y) >> (16 * (i % 2)), k.kind == gpu::kKvE5M2);
+        gpu::in_order(); /* few registers rather than all at a time */
+    }
+    return Part ? word & keep_of(k, key, col) : word;
+}
+
+template <bool B> struct Known {
+    static constexpr bool value = B;
+};
+
+/* Calls f(narrow), Known. */
+template <class F>
+GPU_FN void
+by_kind(const Source &k, F f)
+{
+    k.kind == gpu::kKv16 ? f(Known<false>{}) : f(Known<true>{});
+}
+
+/* Calls f(narrow, part), both Known. */
+template <int D, int Count, class F>
+GPU_FN void
+by_part(const Source &k, int first, F f)
+{
+    if (first + Count > k.count || k.width < D)
+        by_kind(k, [&](auto narrow) { f(narrow, Known<true>{}); });
     else
-        v = widen8<T>(gpu::gload(reinterpret_cast<const gpu::u32x2 *>(row + at)),
-                      k.kind == gpu::kKvE5M2);
-    const uint32_t keep = there ? ~0u : 0u;
-    return {v.x & keep, v.y & keep, v.z & keep, v.w & keep};
+        by_kind(k, [&](auto narrow) { f(narrow, Known<false>{}); });
 }
 
-/* A tile on its way through the registers of Threads threads: fetched while the tile before it is
- * multiplied, put down when that is done. */
-template <class T, int D, int DV, int Count, int Threads> struct Passage {
-    static constexpr int kChunks = Count * D / 8, kCells = Count / 4 * DV / 8;
-    static constexpr int kKeyPasses = (kChunks + Threads - 1) / Threads;
-    static constexpr int kCellPasses = (kCells + Threads - 1) / Threads;
-    gpu::u32x4 k[kKeyPasses], v[kCellPasses][4];
-
-    GPU_FN void fetch(const Keys &keys, const Keys &values, int first, int t)
-    {
-        switch (reading_of(keys)) {
-        case Reading::wide16:
-            fetch_keys<Reading::wide16>(keys, first, t);
-            break;
-        case Reading::wide8:
-            fetch_keys<Reading::wide8>(keys, first, t);
-            break;
-        case Reading::slow:
-            fetch_keys<Reading::slow>(keys, first, t);
-            break;
+/* Rows that may not be read eight elements at a time: one by one, straight to their place. */
+template <class T, int D, int Count, int Threads, class Place>
+GPU_FN void
+copy_slowly(const Source &k, int first, int t, Place place)
+{
+    GPU_ROLLED
+    for (int i = t; i < Count * D; i += Threads) {
+        const int key = i / D, col = i % D;
+        uint32_t x = 0;
+        if (first + key < k.count && col < k.width) {
+            const uint8_t *row = address_of(k, spot_of(k, first + key));
+            x = k.kind == gpu::kKv16
+                    ? uint32_t{gpu::gload(reinterpret_cast<const uint16_t *>(row) + col)}
+                    : gpu::fp8x2_to<T>(gpu::gload(row + col), k.kind == gpu::kKvE5M2);
         }
-        switch (reading_of(values)) {
-        case Reading::wide16:
-            fetch_values<Reading::wide16>(values, first, t);
-            break;
-        case Reading::wide8:
-            fetch_values<Reading::wide8>(values, first, t);
-            break;
-        case Reading::slow:
-            fetch_values<Reading::slow>(values, first, t);
-            break;
-        }
+        gpu::sts(place(key, col), uint16_t(x));
     }
+}
 
-    template <Reading Way> GPU_FN void fetch_keys(const Keys &keys, int first, int t)
+/* The keys of a tile by Threads threads: across a row first, then down. */
+template <class T, int D, int Count, int Threads> struct KeyMover {
+    static constexpr int kChunks = D / 8;
+    static constexpr int kAcross = kChunks & -kChunks, kDown = Threads / kAcross;
+    static constexpr int kSweeps = kChunks / kAcross, kTimes = Count / kDown;
+    static constexpr int kPieces = kSweeps * kTimes, kSpots = kTimes;
+    static_assert(Count % kDown == 0, "whole passes");
+
+    static GPU_FN int row(int pass, int t)
+    {
+        return pass * kDown + t / kAcross;
+    }
+    static GPU_FN int chunk(int sweep, int t)
+    {
+        return sweep * kAcross + t % kAcross;
+    }
+    template <class Cargo> static GPU_FN void look(Cargo &c, const Source &k, int first, int t)
     {
         GPU_UNROLL
-        for (int p = 0; p < kKeyPasses; p++) {
-            const int i = p * Threads + t;
-            if (kChunks % Threads == 0 || i < kChunks)
-                k[p] = fetch8<T, Way>(keys, first + i / (D / 8), i % (D / 8) * 8);
-        }
+        for (int i = 0; i < kTimes; i++)
+            c.spot[i] = spot_of(k, first + row(i, t));
     }
-
-    template <Reading Way> GPU_FN void fetch_values(const Keys &values, int first, int t)
+    template <class Cargo> static GPU_FN void fetch(Cargo &c, const Source &k, int t)
     {
-        GPU_UNROLL
-        for (int p = 0; p < kCellPasses; p++) {
-            const int i = p * Threads + t;
-            if (kCells % Threads != 0 && i >= kCells)
-                continue;
+        if (k.vector)
+            by_kind(k, [&](auto narrow) {
+                GPU_UNROLL
+                for (int i = 0; i < kTimes; i++) {
+                    const uint8_t *from = address_of(k, c.spot[i]);
+                    GPU_UNROLL
+                    for (int s = 0; s < kSweeps; s++)
+                        read8<decltype(narrow)::value>(c.piece[i * kSweeps + s], k, from,
+                                                       chunk(s, t) * 8);
+                }
+            });
+    }
+    template <class Cargo>
+    static GPU_FN void put(const Cargo &c, const Source &k, uint32_t base, int first, int t)
+    {
+        if (!k.vector) {
+            copy_slowly<T, D, Count, Threads>(k, first, t, [=](int key, int col) {
+                return base + key_chunk<D>(key, col / 8) + uint32_t(col % 8 * 2);
+            });
+            return;
+        }
+        by_part<D, Count>(k, first, [&](auto narrow, auto part) {
             GPU_UNROLL
-            for (int e = 0; e < 4; e++)
-                v[p][e] = fetch8<T, Way>(values, first + i / (DV / 8) * 4 + e, i % (DV / 8) * 8);
-        }
+            for (int i = 0; i < kPieces; i++) {
+                const int key = row(i / kSweeps, t), at = chunk(i % kSweeps, t);
+                uint32_t w[4];
+                GPU_UNROLL
+                for (int e = 0; e < 4; e++)
+                    w[e] = word_of<T, decltype(narrow)::value, decltype(part)::value>(
+                        k, c.piece[i], e, first + key, at * 8);
+                gpu::sts(base + key_chunk<D>(key, at), gpu::u32x4{w[0], w[1], w[2], w[3]});
+                gpu::in_order();
+            }
+        });
     }
+};
 
-    GPU_FN void put(uint32_t key_base, uint32_t value_base, int t) const
+/* The values of a tile: a thread turns a cell of four keys by eight columns. */
+template <class T, int D, int Count, int Threads> struct ValueMover {
+    static constexpr int kAcross = D / 8, kCells = Count / 4 * kAcross;
+    static constexpr int kPieces = 4, kSpots = 4;
+    static_assert(kCells <= Threads, "a cell a thread");
+
+    static GPU_FN int unit(int t)
+    {
+        return t / kAcross;
+    }
+    static GPU_FN bool idle(int t)
+    {
+        return kCells < Threads && t >= kCells;
+    }
+    template <class Cargo> static GPU_FN void look(Cargo &c, const Source &k, int first, int t)
     {
         GPU_UNROLL
-        for (int p = 0; p < kKeyPasses; p++) {
-            const int i = p * Threads + t;
-            if (i < kChunks)
-                gpu::sts(key_base + key_chunk<D>(i / (D / 8), i % (D / 8)), k[p]);
-        }
-        GPU_UNROLL
-        for (int p = 0; p < kCellPasses; p++) {
-            const int i = p * Threads + t;
-            if (i < kCells)
-                put_cell(value_base, v[p], i % (DV / 8) * 8, i / (DV / 8));
-        }
+        for (int e = 0; e < 4; e++)
+            c.spot[e] = spot_of(k, first + unit(t) * 4 + e);
     }
-
-    /* Four keys by eight columns, turned. */
-    static GPU_FN void put_cell(uint32_t base, const gpu::u32x4 (&rows)[4], int col, int unit)
+    template <class Cargo> static GPU_FN void fetch(Cargo &c, const Source &k, int t)
     {
-        uint32_t w[4][4];
-        GPU_UNROLL
-        for (int e = 0; e < 4; e++) {
-            w[e][0] = rows[e].x;
-            w[e][1] = rows[e].y;
-            w[e][2] = rows[e].z;
-            w[e][3] = rows[e].w;
-        }
-        GPU_UNROLL
-        for (int c = 0; c < 8; c++) {
-            const int at = c / 2, shift = c % 2 * 16;
-            const gpu::u32x2 four = {
-                (w[0][at] >> shift & 0xFFFFu) | (w[1][at] >> shift) << 16,
-                (w[2][at] >> shift & 0xFFFFu) | (w[3][at] >> shift) << 16,
-            };
-            gpu::sts(base + value_unit<Count>(col + c, unit), four);
-        }
+        if (k.vector && !idle(t))
+            by_kind(k, [&](auto narrow) {
+                GPU_UNROLL
+                for (int e = 0; e < 4; e++)
+                    read8<decltype(narrow)::value>(c.piece[e], k, address_of(k, c.spot[e]),
+                                                   t % kAcross * 8);
+            });
     }
+    template <class Cargo>
+    static GPU_FN void put(const Cargo &c, const Source &k, uint32_t base, int first, int t)
+    {
+        if (!k.vector) {
+            copy_slowly<T, D, Count, Threads>(k, first, t, [=](int key, int col) {
+                return base + value_unit<Count>(col, key / 4) + uint32_t(key % 4 * 2);
+            });
+            return;
+        }
+        if (idle(t))
+            return;
+        by_part<D, Count>(k, first, [&](auto narrow, auto part) {
+            const int col = t % kAcross * 8, key = unit(t) * 4;
+            GPU_UNROLL
+            for (int i = 0; i < 4; i++) {
+                uint32_t pair[4];
+                GPU_UNROLL
+                for (int e = 0; e < 4; e++)
+                    pair[e] = word_of<T, decltype(narrow)::value, decltype(part)::value>(
+                        k, c.piece[e], i, first + key + e, col);
+                turn(base, pair, col + 2 * i, unit(t));
+                gpu::in_order();
+            }
+        });
+    }
+    /* Four keys by two columns. */
+    static GPU_FN void turn(uint32_t base, const uint32_t (&pair)[4], int col, int unit)
+    {
+        const uint32_t at = base + value_unit<Count>(col, unit);
+        const gpu::u32x2 even = {(pair[0] & 0xFFFFu) | pair[1] << 16,
+                                 (pair[2] & 0xFFFFu) | pair[3] << 16};
+        const gpu::u32x2 odd = {pair[0] >> 16 | (pair[1] & 0xFFFF0000u),
+                                pair[2] >> 16 | (pair[3] & 0xFFFF0000u)};
+        gpu::sts(at, even);
+        gpu::sts((at ^ 8u) + uint32_t(Count * 2), odd);
+    }
+};
+
+/* A thread's share of a tile on its way through its registers. */
+template <int Pieces, int Spots> struct Cargo {
+    gpu::u32x4 piece[Pieces];
+    Spot spot[Spots];
 };
 
 } // namespace flash

@@ -37,6 +37,23 @@ shuffle_bits(uint32_t value, uint32_t from, Where where)
     return s.result;
 }
 
+static void
+compare_all(void **slots, uint32_t count, Where where)
+{
+    const int first = *static_cast<const int *>(slots[0]);
+    for (uint32_t i = 1; i < count; i++)
+        if (*static_cast<const int *>(slots[i]) != first)
+            block->fail(where, "not uniform: %d on lane %u, %d on lane 0",
+                        *static_cast<const int *>(slots[i]), i, first);
+}
+
+int
+uniform(int value, Where where)
+{
+    warp_together("uniform", &value, compare_all, where);
+    return value;
+}
+
 int32_t
 shared_add(uint32_t address, int32_t n, Where where)
 {

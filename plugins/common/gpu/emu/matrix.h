@@ -23,6 +23,9 @@ shuffle(T value, uint32_t from, Where where)
     return value;
 }
 
+/* value, which every lane must have. */
+int uniform(int value, Where where);
+
 /* An atomic on shared memory: ordered against other atomics. */
 int32_t shared_add(uint32_t address, int32_t n, Where where);
 
