@@ -3,32 +3,6 @@
 
 #include "base/error.h"
 #include "batch/room.h"
-#include "batch/rules.h"
-
-static const uint8_t rules[ATTN_NUM_FIELDS] = {
-    RULES_FLAGS(ATTN_CARRIED),
-    RULES_REQS(ATTN_CARRIED),
-    RULES_TOKENS(ATTN_CARRIED),
-    RULES_MAX_QUERY(ATTN_CARRIED),
-    RULES_MAX_SEQ(ATTN_CARRIED),
-    RULES_STATES(ATTN_CARRIED),
-    RULES_STARTS(ATTN_CARRIED),
-    RULES_LENS(ATTN_CARRIED),
-    RULES_PREFILLING(ATTN_CARRIED),
-    RULES_PROMPT(ATTN_CARRIED),
-    RULES_CAUSAL(ATTN_CARRIED),
-    RULES_RANGES(ATTN_CARRIED),
-    RULES_LOCAL(ATTN_RECOMPUTED),
-    RULES_UNKNOWN_EXT(ATTN_CARRIED),
-    RULES_LAYOUT(ATTN_CARRIED),
-    RULES_WIDTH(ATTN_CARRIED),
-    RULES_TABLE(ATTN_CARRIED),
-    RULES_SLOTS(ATTN_CARRIED),
-    RULES_STATE(ATTN_CARRIED, ATTN_CARRIED, ATTN_CARRIED, ATTN_CARRIED)};
-
-const attn_transform attn_transform_context_parallel = {
-    "dcp_local_seq_lens", "this rank's lengths under context parallelism",
-    rules};
 
 int32_t
 attn_context_parallel_local(int32_t seq_len, uint32_t world, uint32_t rank,

@@ -3,33 +3,6 @@
 
 #include "base/error.h"
 #include "batch/room.h"
-#include "batch/rules.h"
-
-static const uint8_t rules[ATTN_NUM_FIELDS] = {
-    RULES_FLAGS(ATTN_CARRIED),
-    RULES_REQS(ATTN_CARRIED),
-    RULES_TOKENS(ATTN_RECOMPUTED),
-    RULES_MAX_QUERY(ATTN_RECOMPUTED),
-    RULES_MAX_SEQ(ATTN_CARRIED),
-    RULES_STATES(ATTN_CARRIED),
-    RULES_STARTS(ATTN_RECOMPUTED),
-    RULES_LENS(ATTN_CARRIED),
-    RULES_PREFILLING(ATTN_RECOMPUTED),
-    RULES_PROMPT(ATTN_CARRIED),
-    RULES_CAUSAL(ATTN_CARRIED),
-    RULES_RANGES(ATTN_CARRIED),
-    RULES_LOCAL(ATTN_CARRIED),
-    [ATTN_FIELD_BATCH_EXT] = ATTN_INVALID,
-    [ATTN_FIELD_GROUP_EXT] = ATTN_CARRIED,
-    RULES_LAYOUT(ATTN_CARRIED),
-    RULES_WIDTH(ATTN_CARRIED),
-    RULES_TABLE(ATTN_CARRIED),
-    RULES_SLOTS(ATTN_CARRIED),
-    RULES_STATE(ATTN_CARRIED, ATTN_CARRIED, ATTN_CARRIED, ATTN_CARRIED)};
-
-const attn_transform attn_transform_fast_prefill = {
-    "kv_sharing_fast_prefill", "only the query rows whose logits are needed",
-    rules};
 
 /* Without the repeats of the last index that pad the list. */
 static uint32_t

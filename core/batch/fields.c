@@ -3,8 +3,6 @@
 
 #include <attn/transform.h>
 
-#include "batch/rules.h"
-
 static const char *const field_names[ATTN_NUM_FIELDS] = {
     [ATTN_FIELD_BATCH_FLAGS] = "batch.flags",
     [ATTN_FIELD_NUM_REQS] = "batch.num_reqs",
@@ -44,28 +42,6 @@ static const char *const field_names[ATTN_NUM_FIELDS] = {
 
 static const char *const rule_names[] = {NULL, "carried", "sliced",
                                          "recomputed", "invalid"};
-
-static const attn_transform *const transforms[] = {
-    &attn_transform_local_attention,
-    &attn_transform_microbatch,
-    &attn_transform_reorder,
-    &attn_transform_unpad,
-    &attn_transform_pad,
-    &attn_transform_fast_prefill,
-    &attn_transform_cascade_prefix,
-    &attn_transform_cascade_suffix,
-    &attn_transform_context_parallel,
-    &attn_transform_spec_compact,
-    &attn_transform_draft_step,
-    &attn_transform_extend,
-};
-
-const attn_transform *
-attn_transform_at(uint32_t index)
-{
-    return index < sizeof transforms / sizeof *transforms ? transforms[index]
-                                                          : NULL;
-}
 
 const char *
 attn_batch_field_name(uint32_t field)

@@ -4,32 +4,6 @@
 #include "base/error.h"
 #include "batch/divisor.h"
 #include "batch/room.h"
-#include "batch/rules.h"
-
-static const uint8_t rules[ATTN_NUM_FIELDS] = {
-    RULES_FLAGS(ATTN_CARRIED),
-    RULES_REQS(ATTN_RECOMPUTED),
-    RULES_TOKENS(ATTN_CARRIED),
-    RULES_MAX_QUERY(ATTN_RECOMPUTED),
-    RULES_MAX_SEQ(ATTN_RECOMPUTED),
-    RULES_STATES(ATTN_CARRIED),
-    RULES_STARTS(ATTN_RECOMPUTED),
-    RULES_LENS(ATTN_RECOMPUTED),
-    RULES_PREFILLING(ATTN_SLICED),
-    RULES_PROMPT(ATTN_INVALID),
-    RULES_CAUSAL(ATTN_SLICED),
-    RULES_RANGES(ATTN_INVALID),
-    RULES_LOCAL(ATTN_INVALID),
-    RULES_UNKNOWN_EXT(ATTN_INVALID),
-    RULES_LAYOUT(ATTN_CARRIED),
-    RULES_WIDTH(ATTN_RECOMPUTED),
-    RULES_TABLE(ATTN_RECOMPUTED),
-    RULES_SLOTS(ATTN_CARRIED),
-    RULES_STATE(ATTN_INVALID, ATTN_INVALID, ATTN_INVALID, ATTN_INVALID)};
-
-const attn_transform attn_transform_local_attention = {
-    "local_attention_virtual_batches",
-    "chunked local attention as plain attention over virtual requests", rules};
 
 /* The virtual requests of one request. */
 typedef struct chunk_plan {

@@ -3,32 +3,6 @@
 
 #include "base/error.h"
 #include "batch/room.h"
-#include "batch/rules.h"
-
-static const uint8_t rules[ATTN_NUM_FIELDS] = {
-    RULES_FLAGS(ATTN_CARRIED),
-    RULES_REQS(ATTN_RECOMPUTED),
-    RULES_TOKENS(ATTN_RECOMPUTED),
-    RULES_MAX_QUERY(ATTN_RECOMPUTED),
-    RULES_MAX_SEQ(ATTN_CARRIED),
-    RULES_STATES(ATTN_CARRIED),
-    RULES_STARTS(ATTN_RECOMPUTED),
-    RULES_LENS(ATTN_RECOMPUTED),
-    RULES_PREFILLING(ATTN_RECOMPUTED),
-    RULES_PROMPT(ATTN_SLICED),
-    RULES_CAUSAL(ATTN_SLICED),
-    RULES_RANGES(ATTN_SLICED),
-    RULES_LOCAL(ATTN_RECOMPUTED),
-    RULES_UNKNOWN_EXT(ATTN_INVALID),
-    RULES_LAYOUT(ATTN_CARRIED),
-    RULES_WIDTH(ATTN_CARRIED),
-    RULES_TABLE(ATTN_SLICED),
-    RULES_SLOTS(ATTN_SLICED),
-    RULES_STATE(ATTN_RECOMPUTED, ATTN_RECOMPUTED, ATTN_RECOMPUTED,
-                ATTN_INVALID)};
-
-const attn_transform attn_transform_microbatch = {
-    "split_ubatches", "microbatches by tokens; a request may be cut", rules};
 
 /* The first index in start[0..n] whose value is at least (or above) token. */
 static uint32_t

@@ -5,31 +5,6 @@
 
 #include "base/error.h"
 #include "batch/room.h"
-#include "batch/rules.h"
-
-static const uint8_t rules[ATTN_NUM_FIELDS] = {
-    RULES_FLAGS(ATTN_CARRIED),
-    RULES_REQS(ATTN_CARRIED),
-    RULES_TOKENS(ATTN_RECOMPUTED),
-    RULES_MAX_QUERY(ATTN_RECOMPUTED),
-    RULES_MAX_SEQ(ATTN_RECOMPUTED),
-    RULES_STATES(ATTN_CARRIED),
-    RULES_STARTS(ATTN_RECOMPUTED),
-    RULES_LENS(ATTN_RECOMPUTED),
-    RULES_PREFILLING(ATTN_SLICED),
-    RULES_PROMPT(ATTN_SLICED),
-    RULES_CAUSAL(ATTN_SLICED),
-    RULES_RANGES(ATTN_SLICED),
-    RULES_LOCAL(ATTN_RECOMPUTED),
-    RULES_UNKNOWN_EXT(ATTN_INVALID),
-    RULES_LAYOUT(ATTN_CARRIED),
-    RULES_WIDTH(ATTN_CARRIED),
-    RULES_TABLE(ATTN_CARRIED),
-    RULES_SLOTS(ATTN_SLICED),
-    RULES_STATE(ATTN_SLICED, ATTN_SLICED, ATTN_SLICED, ATTN_INVALID)};
-
-const attn_transform attn_transform_spec_compact = {
-    "spec_decode_prepare_inputs", "without the rejected draft tokens", rules};
 
 static attn_status
 check_rejected(const attn_batch *batch, const int32_t *rejected,

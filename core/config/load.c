@@ -166,6 +166,19 @@ read_files(attn_config *config, const char *path, int *missing, attn_error *err)
     return s;
 }
 
+/* What was read, finished and checked, to the caller; or freed. */
+static attn_status
+deliver(attn_config *c, attn_status s, attn_config **config, attn_error *err)
+{
+    if (s == ATTN_OK)
+        s = attn_config_finish(c, err);
+    if (s != ATTN_OK)
+        attn_config_free(c);
+    else
+        *config = c;
+    return s;
+}
+
 attn_status
 attn_config_load(const char *path, attn_config **config, attn_error *err)
 {
@@ -186,13 +199,7 @@ attn_config_load(const char *path, attn_config **config, attn_error *err)
         s = read_files(c, path, may_miss, err);
     if (s == ATTN_OK)
         s = attn_config_read_environment(c, err);
-    if (s == ATTN_OK)
-        s = attn_config_finish(c, err);
-    if (s != ATTN_OK)
-        attn_config_free(c);
-    else
-        *config = c;
-    return s;
+    return deliver(c, s, config, err);
 }
 
 attn_status
@@ -204,13 +211,7 @@ attn_config_parse(const char *name, const char *text, size_t size,
     if (s != ATTN_OK)
         return s;
     s = attn_config_read(c, name, text, size, err);
-    if (s == ATTN_OK)
-        s = attn_config_finish(c, err);
-    if (s != ATTN_OK)
-        attn_config_free(c);
-    else
-        *config = c;
-    return s;
+    return deliver(c, s, config, err);
 }
 
 const char *

@@ -65,6 +65,14 @@ static const attn_field mla_fields[] = {
 };
 #undef T
 
+#define RECURRENT(T)                                                          \
+    ACTIVATION(T, activation, "silu", "after the convolution: none or silu"), \
+        BOOL(T, dt_softplus, "yes", "softplus on dt + dt_bias"),              \
+        DTYPE(T, x_dtype, "bf16", "type of the inputs"),                      \
+        DTYPE(T, conv_state_dtype, "", "type of the conv state; as x_dtype"), \
+        DTYPE(T, ssm_state_dtype, "f32", "type of the recurrent state"),      \
+        DTYPE(T, out_dtype, "", "type of out; as x_dtype")
+
 #define T attn_mamba2_layer
 static const attn_field mamba2_fields[] = {
     U32(T, num_heads, "", 1, 65536, "heads of the state"),
@@ -73,12 +81,7 @@ static const attn_field mamba2_fields[] = {
     U32(T, state_dim, "128", 1, 65536, "width of the state"),
     U32(T, conv_width, "4", 1, 64, "taps of the convolution"),
     U32(T, chunk_size, "256", 1, 65536, "tokens of a scan chunk"),
-    ACTIVATION(T, activation, "silu", "after the convolution: none or silu"),
-    BOOL(T, dt_softplus, "yes", "softplus on dt + dt_bias"),
-    DTYPE(T, x_dtype, "bf16", "type of the inputs"),
-    DTYPE(T, conv_state_dtype, "", "type of the conv state; as x_dtype"),
-    DTYPE(T, ssm_state_dtype, "f32", "type of the recurrent state"),
-    DTYPE(T, out_dtype, "", "type of out; as x_dtype"),
+    RECURRENT(T),
 };
 #undef T
 
@@ -87,12 +90,7 @@ static const attn_field mamba1_fields[] = {
     U32(T, num_channels, "", 1, 1048576, "channels"),
     U32(T, state_dim, "16", 1, 65536, "width of the state"),
     U32(T, conv_width, "4", 1, 64, "taps of the convolution"),
-    ACTIVATION(T, activation, "silu", "after the convolution: none or silu"),
-    BOOL(T, dt_softplus, "yes", "softplus on dt + dt_bias"),
-    DTYPE(T, x_dtype, "bf16", "type of the inputs"),
-    DTYPE(T, conv_state_dtype, "", "type of the conv state; as x_dtype"),
-    DTYPE(T, ssm_state_dtype, "f32", "type of the recurrent state"),
-    DTYPE(T, out_dtype, "", "type of out; as x_dtype"),
+    RECURRENT(T),
 };
 #undef T
 

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <attn/verify.h>
 
-#include "base/error.h"
+#include "unit.h"
 
 /* A file in memory: header text, then `bytes` of zeros. */
 static size_t
@@ -164,17 +163,11 @@ END_TEST
 int
 main(void)
 {
-    Suite *s = suite_create("call");
     TCase *t = tcase_create("read");
     tcase_add_loop_test(t, says_what_is_wrong, 0,
                         (int)(sizeof FILES / sizeof *FILES));
     tcase_add_test(t, every_cut_is_refused);
     tcase_add_test(t, a_missing_file_is_an_io_error);
     tcase_add_test(t, bad_indices_are_refused);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return unit_run_case("call", t);
 }

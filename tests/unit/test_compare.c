@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <attn/verify.h>
 
-#include "base/error.h"
+#include "unit.h"
 
 #define N 4
 
@@ -114,20 +113,6 @@ START_TEST(lse_has_its_own_bound)
 }
 END_TEST
 
-int
-main(void)
-{
-    Suite *s = suite_create("compare");
-    TCase *t = tcase_create("rule");
-    tcase_add_test(t, max_is_twice_plain);
-    tcase_add_test(t, mean_is_one_and_a_half_plain);
-    tcase_add_test(t, plain_counts_as_one_rounding);
-    tcase_add_test(t, masks_are_identical);
-    tcase_add_test(t, lse_has_its_own_bound);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
-}
+UNIT_MAIN("compare", 10, max_is_twice_plain, mean_is_one_and_a_half_plain,
+          plain_counts_as_one_rounding, masks_are_identical,
+          lse_has_its_own_bound)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "unit.h"
 #include "verify/number.h"
 
 static const attn_dtype TYPES[] = {ATTN_F16, ATTN_BF16, ATTN_E4M3, ATTN_E5M2};
@@ -104,16 +104,10 @@ END_TEST
 int
 main(void)
 {
-    Suite *s = suite_create("number");
     TCase *t = tcase_create("formats");
     tcase_add_loop_test(t, codes_survive, 0, NUM_TYPES);
     tcase_add_loop_test(t, rounds_to_nearest_even, 0, NUM_TYPES);
     tcase_add_test(t, operands_round_alike);
     tcase_add_test(t, known_values);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return unit_run_case("number", t);
 }

@@ -284,7 +284,7 @@ START_TEST(states_are_recorded)
         const int32_t row = ints(call, "state_indices")[i];
         const float *ssm = attn_call_find(call, "ssm_state")->data;
         ck_assert_int_eq(row, i);
-        ck_assert_float_eq(ssm[row * 16], (float)states[0][i]);
+        ck_assert_float_eq(ssm[row * 16], (float)states[i / COLS][i % COLS]);
     }
     ck_assert_mem_eq(attn_call_find(call, "has_initial_state")->data, initial,
                      REQS);

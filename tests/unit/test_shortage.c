@@ -203,15 +203,9 @@ END_TEST
 int
 main(void)
 {
-    Suite *suite = suite_create("shortage");
     TCase *all = tcase_create("all");
     tcase_set_timeout(all, 120);
     tcase_add_loop_test(all, judging, 0, NUM_LAYERS);
     tcase_add_test(all, running);
-    suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return unit_run_case("shortage", all);
 }
