@@ -94,23 +94,42 @@ check_environment(report *r)
             add(r, "note", "environment", out_text(*e));
 }
 
+/* Whether the directory is, or can be made, by this user. */
+static int
+can_write(const char *path)
+{
+    char above[PATH_MAX];
+    snprintf(above, sizeof above, "%s", path);
+    while (access(above, F_OK) && errno == ENOENT) {
+        char *slash = strrchr(above, '/');
+        if (!slash || slash == above)
+            break;
+        *slash = 0;
+    }
+    return !access(above, W_OK | X_OK);
+}
+
 static void
 check_cache(report *r)
 {
     char path[PATH_MAX];
     const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     if (xdg && xdg[0] == '/')
-        snprintf(path, sizeof path, "%s", xdg);
+        snprintf(path, sizeof path, "%s/attn", xdg);
     else if (geteuid() == 0)
-        snprintf(path, sizeof path, "/var/cache");
+        snprintf(path, sizeof path, "/var/cache/attn");
     else
-        snprintf(path, sizeof path, "%s/.cache", home ? home : "");
-    if (access(path, W_OK))
+        snprintf(path, sizeof path, "%s/.cache/attn", home ? home : "");
+    if (path[0] != '/' || !strncmp(path, "/.cache/", 8))
+        add(r, "note", "verdict cache",
+            out_text("neither XDG_CACHE_HOME nor HOME: unknown plugins are "
+                     "probed each time"));
+    else if (can_write(path))
+        add(r, "ok", "verdict cache", out_text(path));
+    else
         add(r, "note", "verdict cache",
             out_format("%s: %s: unknown plugins are probed each time", path,
                        strerror(errno)));
-    else
-        add(r, "ok", "verdict cache", out_format("%s/attn", path));
 }
 
 static void
