@@ -7,7 +7,9 @@
  * cache rows as they lie, and w_uv brings the result back. build decides per
  * request by counting multiplications, and lays out pieces and waves.
  *
- * Both run the same attention core: a tile of up to 64 query rows as columns
+ * Short requests of f32 layers go a third way, WIDE: see mla_wide.h.
+ *
+ * The first two run the same attention core: a tile of up to 64 query rows as columns
  * of a packed panel, keys by broadcast, key tiles at absolute positions, and
  * key splits that depend on the sequence length alone. A row's bits hence
  * depend on nothing but its own request. */
@@ -27,13 +29,15 @@
 #define MLA_WAVE_BYTES (32u << 20)
 #define MLA_MAX_PIECE 4096 /* query rows of an expanded task */
 #define MLA_MIN_PIECE 256
+#define MLA_WIDE_KEYS 384 /* requests of f32 layers with at most so many run in f64 */
 
 /* Scores are kept in units of log2; below this nothing has been seen. */
 #define MLA_UNSEEN (-1e30f)
 
-/* A run of one request's new tokens, for expanded tasks. */
+/* A run of one request's new tokens, for expanded and wide tasks. */
 typedef struct mla_piece {
     uint32_t req, tok0, num;
+    uint32_t wide; /* in f64 */
     uint64_t cost;
 } mla_piece;
 
@@ -69,6 +73,7 @@ struct attn_builder {
     uint32_t key_tile;    /* keys of one pass of the core */
     uint32_t direct;      /* cache rows are cells already */
     uint32_t expand_from;
+    uint32_t wide; /* short requests run in f64 */
     uint32_t max_pieces, max_segments, wave_rows, wave_tokens;
     mla_scratch scratch;
     size_t scratch_bytes, plan_bytes, query_bytes, partial_bytes;

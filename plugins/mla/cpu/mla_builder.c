@@ -62,7 +62,7 @@ most(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-/* One layout serves all four kinds of task. */
+/* One layout serves four kinds of task; wide ones have their own. */
 static void
 size_scratch(attn_builder *b)
 {
@@ -79,8 +79,11 @@ size_scratch(attn_builder *b)
     s->probs = s->scores;
     s->block = align64(4 * MLA_EXPAND_ROWS * most(b->dn, most(b->dv, b->c)));
     s->rows = align64(4 * MLA_EXPAND_ROWS * wide / e);
+    const size_t wide_bytes =
+        b->wide ? 8 * ((MLA_WIDE_KEYS + 8) * wide + 4 * (size_t)MLA_WIDE_KEYS + b->dv) : 0;
     b->scratch_bytes = s->panel + s->out + s->stats + s->keys + s->values + s->scores + s->probs +
                        s->block + s->rows;
+    b->scratch_bytes = most(b->scratch_bytes, align64(wide_bytes));
 }
 
 attn_status
@@ -108,6 +111,7 @@ mla_builder_create(attn_ctx *ctx, const attn_backend *self, const attn_layer *la
     b->dv = b->layer.v_head_dim;
     b->c = b->layer.kv_lora_rank;
     b->expand_from = mla_opts.expand_from;
+    b->wide = !b->expand_from && b->q_type == GT_F32 && b->out_type == GT_F32;
     b->kernels = choose_kernels(b);
     b->epc = b->kernels->epc;
     b->query_cells = (b->c + b->dr) / b->epc + (b->epc == 2 ? b->c / 2 : 0);

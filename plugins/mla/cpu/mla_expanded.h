@@ -3,7 +3,7 @@
 #ifndef ATTN_MLA_CPU_MLA_EXPANDED_H
 #define ATTN_MLA_CPU_MLA_EXPANDED_H
 
-#include "mla/cpu/mla_core.h"
+#include "mla/cpu/mla_wide.h"
 
 /* A task: one piece of a request's tokens, one head. */
 typedef struct expanded {
@@ -187,6 +187,11 @@ static void
 expanded_task(const mla_step *step, uint32_t task, char *scratch)
 {
     expanded e;
+    const mla_piece *piece = &step->b->pieces[task / step->b->heads];
+    if (piece->wide) {
+        wide_task(step, piece, task % step->b->heads, scratch);
+        return;
+    }
     expanded_open(&e, step, task, scratch);
     expanded_queries(&e);
     const int32_t last = mla_limit(e.b, e.req, e.tok0 + e.num - 1);

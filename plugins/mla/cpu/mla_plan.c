@@ -44,13 +44,14 @@ piece_rows(const attn_builder *b)
 }
 
 static void
-add_pieces(attn_builder *b, uint32_t r, uint32_t q, uint32_t rows)
+add_pieces(attn_builder *b, uint32_t r, uint32_t q, uint32_t rows, uint32_t wide)
 {
     for (uint32_t t = 0; t < q; t += rows) {
         mla_piece *p = &b->pieces[b->num_pieces++];
         p->req = r;
         p->tok0 = t;
         p->num = q - t < rows ? q - t : rows;
+        p->wide = wide;
         const uint64_t keys = (uint64_t)mla_limit(b, r, t + p->num - 1);
         p->cost = keys * p->num * (b->dn + b->dr + b->dv) + keys * b->c * (b->dn + b->dv);
     }
@@ -168,8 +169,10 @@ mla_build(attn_builder *b, const attn_batch *batch, const attn_kv_group *group,
         const uint32_t q = mla_query_len(batch, r);
         if (!q)
             continue;
-        if (wants_expansion(b, r, q))
-            add_pieces(b, r, q, rows);
+        if (b->wide && batch->seq_lens[r] <= MLA_WIDE_KEYS)
+            add_pieces(b, r, q, MLA_MIN_PIECE, 1);
+        else if (wants_expansion(b, r, q))
+            add_pieces(b, r, q, rows, 0);
         else
             add_segments(b, r, q, &fill);
     }

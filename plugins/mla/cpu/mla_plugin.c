@@ -32,7 +32,8 @@ static const attn_option opt_expand = {
     .value = "0",
     .lo = 0,
     .hi = 1 << 30,
-    .help = "query length from which keys are multiplied out; 0: by count of multiplications",
+    .help = "query length from which keys are multiplied out; 0: by count of multiplications, "
+            "short f32 requests in f64",
 };
 
 static const attn_option *const options[] = {&opt_isa, &opt_expand};
