@@ -157,6 +157,29 @@ START_TEST(test_features)
 }
 END_TEST
 
+/* Decays that leave something after thousands of tokens, after a few, and not
+ * after one. */
+START_TEST(test_decays)
+{
+    static const float a[] = {-0.001f, -1.0f, -20.0f, -70.0f,
+                              -300.0f, -2e3f, -30e3f, -0.0f};
+    for (int k = 0; k < 2; k++) {
+        const attn_mamba2_layer l =
+            make_layer(8, 32, 2, 64, k ? BF16 : F32, F32);
+        attn_call *call = make_call(&l.head, "q150s170_q1s9_q5s8", 4, 0);
+        harness h;
+        memcpy(attn_call_find(call, "a")->data, a, sizeof a);
+        if (open_at(&h, &l.head, 2, levels[_i])) {
+            const char *bad = harness_check(&h, call, 0);
+            ck_assert_msg(!bad, "%s, x %s: %s", levels[_i],
+                          attn_dtype_str(l.x_dtype), bad);
+        }
+        harness_close(&h);
+        attn_call_free(call);
+    }
+}
+END_TEST
+
 START_TEST(test_mamba1)
 {
     const attn_dtype t[] = {F32, F16, BF16};
@@ -199,10 +222,11 @@ END_TEST
 START_TEST(test_invariance)
 {
     const attn_mamba2_layer l2 = make_layer(40, 64, 2, 64, BF16, F32);
+    const attn_mamba2_layer l2f = make_layer(20, 32, 2, 64, F32, F32);
     const attn_mamba1_layer l1 = make_layer1(512, 16, BF16, F32);
     const attn_mamba1_layer l1f = make_layer1(512, 16, F32, F32);
-    const attn_layer *layers[] = {&l2.head, &l1.head, &l1f.head};
-    for (int i = 0; i < 3; i++) {
+    const attn_layer *layers[] = {&l2.head, &l2f.head, &l1.head, &l1f.head};
+    for (int i = 0; i < 4; i++) {
         attn_call *first = NULL;
         attn_call *call = make_call(layers[i], "q1s3k_q300s900_q4s20_q1", 5, 0);
         for (uint32_t threads = 1; threads <= 4; threads++) {
@@ -275,6 +299,7 @@ main(void)
     tcase_add_loop_test(t, test_types, 0, NUM_LEVELS);
     tcase_add_loop_test(t, test_shapes, 0, NUM_LEVELS);
     tcase_add_loop_test(t, test_features, 0, NUM_LEVELS);
+    tcase_add_loop_test(t, test_decays, 0, NUM_LEVELS);
     tcase_add_loop_test(t, test_mamba1, 0, NUM_LEVELS);
     tcase_add_loop_test(t, test_mamba1_f32, 0, NUM_LEVELS);
     tcase_add_loop_test(t, test_invariance, 0, NUM_LEVELS);

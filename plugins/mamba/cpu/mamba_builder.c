@@ -79,7 +79,7 @@ size_scratch(attn_builder *b)
     s->state = align64(real * b->block_heads * n * p);
     if (!b->mamba1) {
         const size_t wide = p > chunk ? p : chunk;
-        s->cells = align64(4 * chunk * n / e);
+        s->cells = align64(b->x_type == GT_F32 ? real * 2 * chunk * n : 4 * chunk * n / e);
         s->panel = align64(4 * n / e * wide);
         s->square = align64(4 * chunk * chunk);
         s->matrix = align64(4 * chunk * chunk / e);

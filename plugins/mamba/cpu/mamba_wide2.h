@@ -3,22 +3,41 @@
  *
  * In f32 the roundings of convolution, dt, decays and products reach two ulp
  * of a state. Short steps go row by row, lanes along N; longer ones in tiles
- * of h^T, lanes along P, that stay in registers for a chunk of tokens. */
+ * of h^T, lanes along P, that stay in registers for a chunk of tokens. There
+ * a state is kept divided by its decay since the start of a span of tokens:
+ *   g_t = h_t / D_t = g_(t-1) + (u_t / D_t) B_t,  y_t = D_t (C_t . g_t)
+ * which spares a multiplication for each state and token. Spans end before D
+ * leaves the range that f64 divides by without loss. */
 #ifndef ATTN_MAMBA_CPU_MAMBA_WIDE2_H
 #define ATTN_MAMBA_CPU_MAMBA_WIDE2_H
 
 #include "mamba/cpu/mamba_scan2.h"
 #include "mamba/cpu/mamba_vec64.h"
 
-#define WIDE2_TILE VL /* states; divides N */
+#define WIDE2_TILE VD    /* states; divides N */
+#define WIDE2_SPAN 200.0 /* bits of decay inside a span */
+
+/* Tokens from..to; factor: of g from the span before. */
+typedef struct wide2_span {
+    uint32_t from, to;
+    double factor;
+} wide2_span;
 
 typedef struct wide2 {
-    scan2 k;            /* request, heads, parts and window */
-    double *conv;       /* [chunk][stride] */
-    double *dt, *decay; /* [num][chunk] */
-    double *state;      /* [num][N][P] */
-    double *y, *u;      /* [chunk][P] */
+    scan2 k;           /* request, heads, parts and window */
+    double *conv;      /* [chunk][stride] */
+    double *dt, *log2; /* [num][chunk]; log2: of the decay */
+    double *state;     /* [num][N][P] */
+    double *y, *u;     /* [P / VL][chunk][VL] */
+    double *bc;        /* [N / tile][chunk][2][tile]: B, C */
 } wide2;
+
+/* Where lanes p.. (of a vector of VL) of token t stand in y and u. */
+GEMM_INLINE size_t
+wide2_at(uint32_t t, uint32_t p)
+{
+    return (p / VL * MAMBA_CHUNK + t) * VL + p % VL;
+}
 
 static void
 wide2_open(wide2 *w, const mamba_step *s, uint32_t task, char *p)
@@ -26,10 +45,11 @@ wide2_open(wide2 *w, const mamba_step *s, uint32_t task, char *p)
     scan2_open(&w->k, s, task, p);
     w->conv = (double *)(void *)w->k.conv;
     w->dt = (double *)(void *)w->k.dt;
-    w->decay = w->dt + (size_t)w->k.num * MAMBA_CHUNK;
+    w->log2 = w->dt + (size_t)w->k.num * MAMBA_CHUNK;
     w->state = (double *)(void *)w->k.state;
     w->y = (double *)(void *)w->k.y;
     w->u = w->y + (size_t)MAMBA_CHUNK * s->b->p;
+    w->bc = (double *)(void *)w->k.c_cells;
 }
 
 /* The convolution of VD channels of a part; the window moves. */
@@ -77,7 +97,7 @@ wide2_inputs(wide2 *w, uint32_t t0, uint32_t len)
         }
     for (uint32_t h = 0; h < w->k.num; h++) {
         const uint32_t head = w->k.head0 + h;
-        double *dt = w->dt + h * MAMBA_CHUNK, *decay = w->decay + h * MAMBA_CHUNK;
+        double *dt = w->dt + h * MAMBA_CHUNK, *log2 = w->log2 + h * MAMBA_CHUNK;
         const vd a = vd_set((double)s->layer->a[head] * VD_LOG2E);
         for (uint32_t t = 0; t < len; t++)
             dt[t] = (double)gt_get(tensor_row(s->dt, GT_F32, (int64_t)first + t, head), GT_F32, 0) +
@@ -87,7 +107,7 @@ wide2_inputs(wide2 *w, uint32_t t0, uint32_t len)
         for (uint32_t t = 0; t < len; t += VD) {
             const vd x = vd_load(dt + t), step = b->softplus ? vd_softplus(x) : x;
             vd_store(dt + t, step);
-            vd_store(decay + t, vd_exp2(a * step));
+            vd_store(log2 + t, a * step);
         }
     }
 }
@@ -103,9 +123,9 @@ wide2_store(const wide2 *w, uint32_t h, uint32_t t0, uint32_t len)
     float line[MAMBA_MAX_DIM];
     for (uint32_t t = 0; t < len; t++) {
         const int64_t token = (int64_t)w->k.q->first + t0 + t;
-        const double *x = w->conv + t * w->k.stride + h * b->p, *y = w->y + t * b->p;
+        const double *x = w->conv + t * w->k.stride + h * b->p;
         for (uint32_t p = 0; p < b->p; p += VD) {
-            vd v = d * vd_load(x + p) + vd_load(y + p);
+            vd v = d * vd_load(x + p) + vd_load(w->y + wide2_at(t, p));
             if (z) {
                 const char *gate = tensor_row(z, GT_F32, token, head * z->strides[1] + p);
                 v *= vd_silu(vd_widen((const float *)(const void *)gate));
@@ -157,9 +177,11 @@ wide2_rows(const wide2 *w, uint32_t h)
     const scan2 *k = &w->k;
     const attn_builder *b = k->b;
     const int64_t step = k->s->ssm->strides[2] * (int64_t)gt_size(b->ssm_type);
-    const double *dt = w->dt + h * MAMBA_CHUNK, *decay = w->decay + h * MAMBA_CHUNK;
-    double row[MAMBA_MAX_DIM] = {0};
+    const double *dt = w->dt + h * MAMBA_CHUNK, *log2 = w->log2 + h * MAMBA_CHUNK;
+    double row[MAMBA_MAX_DIM] = {0}, decay[MAMBA_CHUNK];
     float line[MAMBA_MAX_DIM];
+    for (uint32_t t = 0; t < k->q->num; t += VD)
+        vd_store(decay + t, vd_exp2(vd_load(log2 + t)));
     for (uint32_t p = 0; p < b->p; p++) {
         if (!k->fresh)
             convert_to_f32(line, scan2_slot(k, k->q->slot_in, h) + p * step, b->ssm_type, b->n);
@@ -168,7 +190,7 @@ wide2_rows(const wide2 *w, uint32_t h)
         for (uint32_t t = 0; t < k->q->num; t++) {
             const double *in = w->conv + t * k->stride;
             const vd u = vd_set(dt[t] * in[h * b->p + p]);
-            w->y[t * b->p + p] =
+            w->y[wide2_at(t, p)] =
                 wide2_row(row, b->n, vd_set(decay[t]), u, in + k->part[1].at, in + k->part[2].at);
             const int32_t own = mamba_target(b, k->q, t), check = mamba_checkpoint(b, k->q, t);
             if (own >= 0)
@@ -212,50 +234,116 @@ wide2_save(const wide2 *w, uint32_t h, int32_t slot)
     }
 }
 
-/* States i.. and lanes p.. of one head over len tokens; adds to y. */
+/* B and C of the chunk, a tile's states side by side. */
 static void
-wide2_tile(const wide2 *w, uint32_t h, uint32_t i, uint32_t p, uint32_t len)
+wide2_pack(const wide2 *w, uint32_t len)
+{
+    const scan2 *k = &w->k;
+    double *dst = w->bc;
+    for (uint32_t i = 0; i < k->b->n; i += WIDE2_TILE, dst += MAMBA_CHUNK * 2 * WIDE2_TILE)
+        for (uint32_t t = 0; t < len; t++) {
+            const double *in = w->conv + t * k->stride + i;
+            vd_store(dst + t * 2 * WIDE2_TILE, vd_load(in + k->part[1].at));
+            vd_store(dst + (t * 2 + 1) * WIDE2_TILE, vd_load(in + k->part[2].at));
+        }
+}
+
+/* The chunk's spans, and log2 D of each token; returns how many. *last is the
+ * factor after the last one. */
+static uint32_t
+wide2_spans(const double *log2, uint32_t len, wide2_span *span, double *sum, double *last)
+{
+    uint32_t n = 0;
+    double d = 0.0;
+    for (uint32_t t = 0; t < len; t++) {
+        const double next = d + log2[t];
+        if (t && __builtin_fabs(next) <= WIDE2_SPAN) {
+            d = next;
+        } else {
+            span[n++] = (wide2_span){t, t, next};
+            d = 0.0;
+        }
+        span[n - 1].to = t + 1;
+        sum[t] = d;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        span[i].factor = vd_exp2(vd_set(span[i].factor))[0];
+    *last = vd_exp2(vd_set(d))[0];
+    return n;
+}
+
+/* States i.. and VL lanes p.. of one head over the chunk; adds to y. */
+static void
+wide2_tile(const wide2 *w, uint32_t h, uint32_t i, uint32_t p, const wide2_span *span, uint32_t num,
+           double last)
 {
     const uint32_t np = w->k.b->p;
     double *at = w->state + ((size_t)h * w->k.b->n + i) * np + p;
-    const double *bb = w->conv + w->k.part[1].at + i, *cc = w->conv + w->k.part[2].at + i;
-    const double *decay = w->decay + h * MAMBA_CHUNK, *u = w->u + p;
-    double *y = w->y + p;
-    vd s[WIDE2_TILE];
-#pragma GCC unroll 16
-    for (uint32_t j = 0; j < WIDE2_TILE; j++)
-        s[j] = vd_load(at + j * np);
-    for (uint32_t t = 0; t < len; t++) {
-        const vd by = vd_set(decay[t]), ut = vd_load(u + t * np);
-        vd sum[4] = {vd_load(y + t * np), vd_set(0.0), vd_set(0.0), vd_set(0.0)};
-#pragma GCC unroll 16
-        for (uint32_t j = 0; j < WIDE2_TILE; j++) {
-            s[j] = s[j] * by + ut * vd_set(bb[j]);
-            sum[j % 4] = s[j] * vd_set(cc[j]) + sum[j % 4];
-        }
-        vd_store(y + t * np, (sum[0] + sum[1]) + (sum[2] + sum[3]));
-        bb += w->k.stride;
-        cc += w->k.stride;
+    const double *bc = w->bc + (size_t)i * MAMBA_CHUNK * 2;
+    const double *u = w->u + wide2_at(0, p);
+    double *y = w->y + wide2_at(0, p);
+    vd s[WIDE2_TILE][2];
+#pragma GCC unroll 8
+    for (uint32_t j = 0; j < WIDE2_TILE; j++) {
+        s[j][0] = vd_load(at + j * np);
+        s[j][1] = vd_load(at + j * np + VD);
     }
-#pragma GCC unroll 16
-    for (uint32_t j = 0; j < WIDE2_TILE; j++)
-        vd_store(at + j * np, s[j]);
+    for (uint32_t x = 0; x < num; x++) {
+        const vd by = vd_set(span[x].factor);
+#pragma GCC unroll 8
+        for (uint32_t j = 0; j < WIDE2_TILE; j++) {
+            s[j][0] *= by;
+            s[j][1] *= by;
+        }
+        for (uint32_t t = span[x].from; t < span[x].to;
+             t++, bc += 2 * WIDE2_TILE, u += VL, y += VL) {
+            const vd u0 = vd_load(u), u1 = vd_load(u + VD);
+            vd y0[2] = {vd_load(y), vd_set(0.0)}, y1[2] = {vd_load(y + VD), vd_set(0.0)};
+#pragma GCC unroll 8
+            for (uint32_t j = 0; j < WIDE2_TILE; j++) {
+                const vd b = vd_set(bc[j]), c = vd_set(bc[WIDE2_TILE + j]);
+                s[j][0] = u0 * b + s[j][0];
+                s[j][1] = u1 * b + s[j][1];
+                y0[j % 2] = s[j][0] * c + y0[j % 2];
+                y1[j % 2] = s[j][1] * c + y1[j % 2];
+            }
+            vd_store(y, y0[0] + y0[1]);
+            vd_store(y + VD, y1[0] + y1[1]);
+        }
+    }
+#pragma GCC unroll 8
+    for (uint32_t j = 0; j < WIDE2_TILE; j++) {
+        vd_store(at + j * np, s[j][0] * vd_set(last));
+        vd_store(at + j * np + VD, s[j][1] * vd_set(last));
+    }
 }
 
+/* y of tokens 0..len of a head, from g. */
 static void
 wide2_head(const wide2 *w, uint32_t h, uint32_t len)
 {
     const uint32_t np = w->k.b->p;
+    wide2_span span[MAMBA_CHUNK];
+    double sum[MAMBA_CHUNK], last;
+    const uint32_t num = wide2_spans(w->log2 + h * MAMBA_CHUNK, len, span, sum, &last);
     for (uint32_t t = 0; t < len; t++) {
-        const vd dt = vd_set(w->dt[h * MAMBA_CHUNK + t]);
+        const vd dt = vd_set(w->dt[h * MAMBA_CHUNK + t]) * vd_exp2(vd_set(-sum[t]));
+        const double *x = w->conv + t * w->k.stride + h * np;
         for (uint32_t p = 0; p < np; p += VD) {
-            vd_store(w->u + t * np + p, dt * vd_load(w->conv + t * w->k.stride + h * np + p));
-            vd_store(w->y + t * np + p, vd_set(0.0));
+            vd_store(w->u + wide2_at(t, p), dt * vd_load(x + p));
+            vd_store(w->y + wide2_at(t, p), vd_set(0.0));
         }
     }
-    for (uint32_t i = 0; i < w->k.b->n; i += WIDE2_TILE)
-        for (uint32_t p = 0; p < np; p += VD)
-            wide2_tile(w, h, i, p, len);
+    for (uint32_t p = 0; p < np; p += VL)
+        for (uint32_t i = 0; i < w->k.b->n; i += WIDE2_TILE)
+            wide2_tile(w, h, i, p, span, num, last);
+    for (uint32_t t = 0; t < len; t++) {
+        const vd by = vd_exp2(vd_set(sum[t]));
+        for (uint32_t p = 0; p < np; p += VD) {
+            double *y = w->y + wide2_at(t, p);
+            vd_store(y, by * vd_load(y));
+        }
+    }
 }
 
 static void
@@ -267,6 +355,7 @@ wide2_tiles(wide2 *w)
     for (uint32_t t = 0, len; t < q->num; t += len) {
         len = q->drafts ? 1 : scan2_chunk_len(&w->k, t);
         wide2_inputs(w, t, len);
+        wide2_pack(w, len);
         for (uint32_t h = 0; h < w->k.num; h++) {
             wide2_head(w, h, len);
             wide2_store(w, h, t, len);
