@@ -17,6 +17,7 @@
 #define MAMBA_CHUNK 64     /* tokens; ends at multiples of it in the sequence */
 #define MAMBA_MAX_WIDTH 8  /* conv_width */
 #define MAMBA_SEQUENTIAL 8 /* up to so many tokens: as written */
+#define MAMBA_EXACT 128    /* tokens before a stored state whose products are f32 */
 #define MAMBA_HEADS 16     /* of a block, and of one group */
 #define MAMBA_CHANNELS 128 /* of a Mamba-1 block */
 #define MAMBA_WINDOW_CHANNELS 1024
@@ -30,6 +31,7 @@ typedef struct mamba_request {
 } mamba_request;
 
 typedef struct mamba_kernels mamba_kernels;
+typedef struct scan2 scan2; /* mamba_scan2.h */
 
 /* Bytes of one worker's scratch, part by part. */
 typedef struct mamba_scratch {
@@ -78,6 +80,8 @@ struct mamba_kernels {
     uint32_t epc;
     void (*scan2)(const mamba_step *step, uint32_t task, char *scratch);
     void (*scan1)(const mamba_step *step, uint32_t task, char *scratch);
+    /* One chunk of a scan2 that another level of as wide vectors has opened. */
+    void (*chunk)(scan2 *k, uint32_t t, uint32_t len);
     void (*windows)(const mamba_step *step, uint32_t task, char *scratch);
 };
 

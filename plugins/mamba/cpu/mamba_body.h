@@ -9,5 +9,6 @@ const mamba_kernels MAMBA_TABLE = {
     .epc = EPC,
     .scan2 = mamba2_task,
     .scan1 = mamba1_task,
+    .chunk = scan2_chunk,
     .windows = windows_task,
 };

@@ -68,7 +68,8 @@ static void
 size_scratch(attn_builder *b)
 {
     mamba_scratch *s = &b->scratch;
-    const size_t n = b->n, p = b->p, chunk = MAMBA_CHUNK, e = b->epc;
+    const size_t n = b->n, p = b->p, chunk = MAMBA_CHUNK;
+    const size_t e = 1; /* bf16 scans end in f32 */
     const size_t columns = b->block_heads * p + (b->mamba1 ? 0 : 2 * n);
     /* mamba_wide1.h and mamba_wide2.h hold these in f64. */
     const size_t real = b->x_type == GT_F32 ? 8 : 4;

@@ -10,7 +10,7 @@
 
 #include "mamba/cpu/mamba_conv.h"
 
-typedef struct scan2 {
+struct scan2 {
     const mamba_step *s;
     const attn_builder *b;
     const mamba_request *q;
@@ -31,7 +31,7 @@ typedef struct scan2 {
     uint32_t *zipped;       /* [chunk][N] */
     float *y;               /* [chunk][P] */
     float *scale;           /* [N or chunk] */
-} scan2;
+};
 
 static void
 scan2_open(scan2 *k, const mamba_step *s, uint32_t task, char *p)
@@ -453,6 +453,47 @@ scan2_chunk_len(const scan2 *k, uint32_t t)
     return k->q->num - t < len ? k->q->num - t : len;
 }
 
+/* Tokens t.., one chunk, through all heads of the block. */
+static void
+scan2_chunk(scan2 *k, uint32_t t, uint32_t len)
+{
+    const int32_t check = mamba_checkpoint(k->b, k->q, t + len - 1);
+    const int32_t own = mamba_target(k->b, k->q, t + len - 1);
+    scan2_inputs(k, t, len);
+    scan2_square(k, len);
+    for (uint32_t h = 0; h < k->num; h++) {
+        scan2_zip_rows(k->x, k->conv + h * k->b->p, k->stride, len, k->b->p, up16(len));
+        scan2_matrix(k, h, len);
+        scan2_output(k, h, len);
+        scan2_store(k, h, t, len);
+        scan2_advance(k, h, len);
+        if (check >= 0)
+            scan2_save(k, h, check);
+        if (own >= 0)
+            scan2_save(k, h, own);
+    }
+    k->fresh = 0;
+}
+
+#if CELL_BF16
+/* Whether a state is stored within MAMBA_EXACT tokens of t. Its largest
+ * elements are one product of a late token each, of operands that bf16 rounds:
+ * their error is luck, not an average. */
+static int
+scan2_stored_soon(const scan2 *k, uint32_t t)
+{
+    const attn_ext_state *s = k->b->state;
+    const uint32_t left = k->q->num - t;
+    if (left <= MAMBA_EXACT)
+        return 1;
+    if (!s || !s->max_checkpoints)
+        return 0;
+    const uint32_t every = s->checkpoint_interval;
+    const uint32_t to = every - (uint32_t)((k->q->context + t) % every);
+    return to <= MAMBA_EXACT && mamba_checkpoint(k->b, k->q, t + to - 1) >= 0;
+}
+#endif
+
 static void
 scan2_chunked(scan2 *k)
 {
@@ -460,22 +501,13 @@ scan2_chunked(scan2 *k)
         scan2_load(k, h);
     for (uint32_t t = 0, len; t < k->q->num; t += len) {
         len = scan2_chunk_len(k, t);
-        const int32_t check = mamba_checkpoint(k->b, k->q, t + len - 1);
-        const int32_t own = mamba_target(k->b, k->q, t + len - 1);
-        scan2_inputs(k, t, len);
-        scan2_square(k, len);
-        for (uint32_t h = 0; h < k->num; h++) {
-            scan2_zip_rows(k->x, k->conv + h * k->b->p, k->stride, len, k->b->p, up16(len));
-            scan2_matrix(k, h, len);
-            scan2_output(k, h, len);
-            scan2_store(k, h, t, len);
-            scan2_advance(k, h, len);
-            if (check >= 0)
-                scan2_save(k, h, check);
-            if (own >= 0)
-                scan2_save(k, h, own);
+#if CELL_BF16
+        if (scan2_stored_soon(k, t)) {
+            mamba_kernels_avx512.chunk(k, t, len);
+            continue;
         }
-        k->fresh = 0;
+#endif
+        scan2_chunk(k, t, len);
     }
 }
 
