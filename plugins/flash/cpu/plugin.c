@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "flash/cpu/flash.h"
 
+#include "common/cpu/plugin.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -62,18 +64,6 @@ check_dim(attn_reasons *reasons, const char *name, uint32_t dim)
     attn_reason_add(reasons, text);
 }
 
-static void
-check_dtype(attn_reasons *reasons, const char *name, attn_dtype dtype, int fp8)
-{
-    char text[96];
-    const int type = cpu_type_of(dtype);
-    if (type >= 0 && (fp8 || type <= CPU_BF16))
-        return;
-    snprintf(text, sizeof text, "%s code %u of %u bits: supports f32, f16, bf16%s", name,
-             dtype.code, dtype.bits, fp8 ? ", e4m3fn, e5m2" : "");
-    attn_reason_add(reasons, text);
-}
-
 attn_status
 flash_check(const attn_backend *self, const char *arch, const attn_layer *layer,
             attn_reasons *reasons)
@@ -95,9 +85,9 @@ flash_check(const attn_backend *self, const char *arch, const attn_layer *layer,
         snprintf(text, sizeof text, "block_size %u: supports 1 to 65536", l->block_size);
         attn_reason_add(r, text);
     }
-    check_dtype(r, "q_dtype", l->q_dtype, 0);
-    check_dtype(r, "kv_dtype", l->kv_dtype, 1);
-    check_dtype(r, "out_dtype", l->out_dtype, 0);
+    cpu_check_type("q_dtype", l->q_dtype, 0, r);
+    cpu_check_type("kv_dtype", l->kv_dtype, 1, r);
+    cpu_check_type("out_dtype", l->out_dtype, 0, r);
     if (!isfinite(l->scale)) {
         snprintf(text, sizeof text, "scale %g: must be finite", (double)l->scale);
         attn_reason_add(r, text);
@@ -155,29 +145,12 @@ static const attn_backend backend = {
     }
 
 static const attn_option *const option_list[] = {
-    &(const attn_option){.struct_size = sizeof(attn_option),
-                         .type = ATTN_OPTION_CHOICE,
-                         .name = "isa",
-                         .value = "auto",
-                         .choices = CPU_ISA_CHOICES,
-                         .help = "instruction-set level; auto is the highest the CPU has"},
+    &cpu_option_isa,
     OPTION_INT("query_rows", "192", 16, 4096,
                "rows (query tokens x heads of a KV head) computed on one packing of the keys"),
     OPTION_INT("split_keys", "1024", 64, 1048576, "least keys of a split of a decode request"),
     OPTION_INT("max_splits", "16", 1, FLASH_MAX_SPLITS, "most splits of a decode request"),
 };
-
-static attn_status
-set_isa(const char *value, attn_error *err)
-{
-    char text[96];
-    if (cpu_isa_parse(value, &options.isa))
-        return attn_fail(err, ATTN_E_ARG, "option.isa", "unknown level");
-    if (options.isa <= cpu_isa_best())
-        return ATTN_OK;
-    snprintf(text, sizeof text, "%s: this CPU has %s", value, cpu_isa_name(cpu_isa_best()));
-    return attn_fail(err, ATTN_E_DEVICE, "option.isa", text);
-}
 
 static attn_status
 init(const attn_host *host, const attn_key_value *values, uint32_t num_values, attn_error *err)
@@ -189,7 +162,7 @@ init(const attn_host *host, const attn_key_value *values, uint32_t num_values, a
         const char *key = values[i].key, *value = values[i].value;
         attn_status status = ATTN_OK;
         if (!strcmp(key, "isa"))
-            status = set_isa(value, err);
+            status = cpu_isa_set(value, &options.isa, err);
         else if (!strcmp(key, "query_rows"))
             options.query_rows = (uint32_t)strtoul(value, NULL, 10);
         else if (!strcmp(key, "split_keys"))
@@ -202,52 +175,6 @@ init(const attn_host *host, const attn_key_value *values, uint32_t num_values, a
     return ATTN_OK;
 }
 
-static void
-shutdown_plugin(void)
-{
-    the_host = NULL;
-}
+static const attn_backend *const backends[] = {&backend};
 
-static const void *
-get_extension(const char *id)
-{
-    (void)id;
-    return NULL;
-}
-
-static attn_status
-open_device(attn_device device, attn_ctx **ctx, attn_error *err)
-{
-    static char the_ctx;
-    if (device.type != ATTN_DEVICE_CPU)
-        return attn_fail(err, ATTN_E_NO_DEVICE, "device.type", "runs on the CPU only");
-    *ctx = (attn_ctx *)(void *)&the_ctx;
-    return ATTN_OK;
-}
-
-static void
-close_device(attn_ctx *ctx)
-{
-    (void)ctx;
-}
-
-static const attn_plugin plugin = {
-    .struct_size = sizeof plugin,
-    .id = "attn.flash.cpu",
-    .version = "0.1.0",
-    .vendor = "libattn",
-    .url = "",
-    .license = "Apache-2.0",
-    .backends = (const attn_backend *const[]){&backend},
-    .options = option_list,
-    .num_backends = 1,
-    .num_options = sizeof option_list / sizeof *option_list,
-    .get_extension = get_extension,
-    .init = init,
-    .shutdown = shutdown_plugin,
-    .open = open_device,
-    .close = close_device,
-};
-
-ATTN_PLUGIN_NOTE("attn.flash.cpu", "0.1.0", "cpu", "flash.cpu")
-ATTN_PLUGIN_ENTRY(plugin)
+CPU_PLUGIN("attn.flash.cpu", "flash.cpu", backends, option_list, init)

@@ -10,9 +10,11 @@
 #ifndef ATTN_MAMBA_CPU_MAMBA_H
 #define ATTN_MAMBA_CPU_MAMBA_H
 
-#include "common/cpu/gemm_isa.h"
 #include "common/cpu/gemm_types.h"
+#include "common/cpu/isa.h"
 #include <attn/plugin.h>
+#include <stdio.h>
+#include <string.h>
 
 #define MAMBA_CHUNK 64     /* tokens; ends at multiples of it in the sequence */
 #define MAMBA_MAX_WIDTH 8  /* conv_width */
@@ -91,7 +93,7 @@ extern const mamba_kernels mamba_kernels_avx512;
 extern const mamba_kernels mamba_kernels_avx512bf16;
 
 /* mamba_plugin.c: chosen by the options. */
-extern gemm_isa mamba_isa;
+extern cpu_isa mamba_isa;
 extern const attn_host *mamba_host;
 
 /* mamba_layer.c */

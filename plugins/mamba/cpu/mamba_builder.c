@@ -12,11 +12,12 @@ static const mamba_kernels *
 choose_kernels(const attn_builder *b)
 {
     switch (mamba_isa) {
-    case ISA_GENERIC:
+    case CPU_ISA_GENERIC:
         return &mamba_kernels_generic;
-    case ISA_AVX2:
+    case CPU_ISA_AVX2:
         return &mamba_kernels_avx2;
-    case ISA_AVX512BF16:
+    case CPU_ISA_AVX512BF16:
+    case CPU_ISA_AMX:
         if (b->x_type == GT_BF16 && !b->mamba1)
             return &mamba_kernels_avx512bf16;
         return &mamba_kernels_avx512;

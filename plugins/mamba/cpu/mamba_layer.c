@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mamba/cpu/mamba.h"
 
+#include "common/cpu/plugin.h"
+
 static const char *const archs[] = {"*"};
 
 static const attn_dim_claim dims2[] = {
@@ -37,32 +39,6 @@ const attn_caps mamba2_caps = CAPS(dims2);
 const attn_caps mamba1_caps = CAPS(dims1);
 
 static void
-check_dims(const attn_dim_claim *claims, size_t num, const uint32_t *value, attn_reasons *reasons)
-{
-    char text[96];
-    for (size_t i = 0; i < num; i++) {
-        const attn_range r = claims[i].range;
-        if (value[i] >= r.lo && value[i] <= r.hi && (value[i] - r.lo) % r.step == 0)
-            continue;
-        snprintf(text, sizeof text, "%s %u: supports %u to %u in steps of %u", claims[i].name,
-                 value[i], r.lo, r.hi, r.step);
-        attn_reason_add(reasons, text);
-    }
-}
-
-static void
-check_type(const char *name, attn_dtype t, attn_reasons *reasons)
-{
-    char text[96];
-    const gemm_type g = gt_of(t);
-    if (g == GT_F32 || g == GT_F16 || g == GT_BF16)
-        return;
-    snprintf(text, sizeof text, "%s code %u of %u bits: supports f32, f16, bf16", name, t.code,
-             t.bits);
-    attn_reason_add(reasons, text);
-}
-
-static void
 check_activation(uint32_t activation, attn_reasons *reasons)
 {
     char text[64];
@@ -78,16 +54,16 @@ check_mamba2(const attn_mamba2_layer *l, attn_reasons *reasons)
     const uint32_t value[] = {l->num_heads, l->num_groups, l->head_dim,
                               l->state_dim, l->conv_width, l->chunk_size};
     char text[96];
-    check_dims(dims2, sizeof dims2 / sizeof *dims2, value, reasons);
+    cpu_check_dims(dims2, sizeof dims2 / sizeof *dims2, value, reasons);
     if (l->num_groups && l->num_heads % l->num_groups) {
         snprintf(text, sizeof text, "num_groups %u: must divide num_heads %u", l->num_groups,
                  l->num_heads);
         attn_reason_add(reasons, text);
     }
-    check_type("x_dtype", l->x_dtype, reasons);
-    check_type("conv_state_dtype", l->conv_state_dtype, reasons);
-    check_type("ssm_state_dtype", l->ssm_state_dtype, reasons);
-    check_type("out_dtype", l->out_dtype, reasons);
+    cpu_check_type("x_dtype", l->x_dtype, 0, reasons);
+    cpu_check_type("conv_state_dtype", l->conv_state_dtype, 0, reasons);
+    cpu_check_type("ssm_state_dtype", l->ssm_state_dtype, 0, reasons);
+    cpu_check_type("out_dtype", l->out_dtype, 0, reasons);
     check_activation(l->activation, reasons);
 }
 
@@ -95,11 +71,11 @@ static void
 check_mamba1(const attn_mamba1_layer *l, attn_reasons *reasons)
 {
     const uint32_t value[] = {l->num_channels, l->state_dim, l->conv_width};
-    check_dims(dims1, sizeof dims1 / sizeof *dims1, value, reasons);
-    check_type("x_dtype", l->x_dtype, reasons);
-    check_type("conv_state_dtype", l->conv_state_dtype, reasons);
-    check_type("ssm_state_dtype", l->ssm_state_dtype, reasons);
-    check_type("out_dtype", l->out_dtype, reasons);
+    cpu_check_dims(dims1, sizeof dims1 / sizeof *dims1, value, reasons);
+    cpu_check_type("x_dtype", l->x_dtype, 0, reasons);
+    cpu_check_type("conv_state_dtype", l->conv_state_dtype, 0, reasons);
+    cpu_check_type("ssm_state_dtype", l->ssm_state_dtype, 0, reasons);
+    cpu_check_type("out_dtype", l->out_dtype, 0, reasons);
     check_activation(l->activation, reasons);
 }
 

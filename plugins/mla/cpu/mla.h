@@ -16,9 +16,11 @@
 #ifndef ATTN_MLA_CPU_MLA_H
 #define ATTN_MLA_CPU_MLA_H
 
-#include "common/cpu/gemm_isa.h"
 #include "common/cpu/gemm_types.h"
+#include "common/cpu/isa.h"
 #include <attn/plugin.h>
+#include <stdio.h>
+#include <string.h>
 
 #define MLA_ROWS 64         /* query rows of a tile */
 #define MLA_CHUNK 512       /* keys expanded at once */
@@ -125,7 +127,7 @@ extern const mla_kernels mla_kernels_avx512bf16;
 
 /* mla_plugin.c: chosen by the options. */
 typedef struct mla_options {
-    gemm_isa isa;
+    cpu_isa isa;
     uint32_t expand_from; /* 0: by count */
     const attn_host *host;
 } mla_options;

@@ -21,11 +21,12 @@ choose_kernels(const attn_builder *b)
 {
     const int narrow = b->kv_type != GT_F32 && b->kv_type != GT_F16;
     switch (mla_opts.isa) {
-    case ISA_GENERIC:
+    case CPU_ISA_GENERIC:
         return &mla_kernels_generic;
-    case ISA_AVX2:
+    case CPU_ISA_AVX2:
         return &mla_kernels_avx2;
-    case ISA_AVX512BF16:
+    case CPU_ISA_AVX512BF16:
+    case CPU_ISA_AMX:
         if (b->q_type == GT_BF16 && b->w_type == GT_BF16 && narrow)
             return &mla_kernels_avx512bf16;
         return &mla_kernels_avx512;

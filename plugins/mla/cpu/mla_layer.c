@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mla/cpu/mla.h"
 
+#include "common/cpu/plugin.h"
+
 static const char *const archs[] = {"*"};
 
 static const attn_dim_claim dims[] = {
@@ -31,37 +33,6 @@ const attn_caps mla_caps = {
     .num_dtypes = sizeof dtypes / sizeof *dtypes,
 };
 
-static void
-check_dims(const attn_mla_layer *l, attn_reasons *reasons)
-{
-    const uint32_t value[] = {l->num_heads, l->qk_nope_head_dim, l->qk_rope_head_dim, l->v_head_dim,
-                              l->kv_lora_rank};
-    char text[96];
-    for (size_t i = 0; i < sizeof value / sizeof *value; i++) {
-        const attn_range r = dims[i].range;
-        if (value[i] >= r.lo && value[i] <= r.hi && (value[i] - r.lo) % r.step == 0)
-            continue;
-        snprintf(text, sizeof text, "%s %u: supports %u to %u in steps of %u", dims[i].name,
-                 value[i], r.lo, r.hi, r.step);
-        attn_reason_add(reasons, text);
-    }
-    if (l->block_size == 0)
-        attn_reason_add(reasons, "block_size 0: supports 1 and up");
-}
-
-static int
-check_type(const char *name, attn_dtype t, int fp8, attn_reasons *reasons)
-{
-    char text[96];
-    const gemm_type g = gt_of(t);
-    if (g != GT_NONE && (fp8 || (g != GT_E4M3 && g != GT_E5M2)))
-        return 0;
-    snprintf(text, sizeof text, "%s code %u of %u bits: supports f32, f16, bf16%s", name, t.code,
-             t.bits, fp8 ? ", e4m3, e5m2" : "");
-    attn_reason_add(reasons, text);
-    return 1;
-}
-
 attn_status
 mla_check(const attn_backend *self, const char *arch, const attn_layer *layer,
           attn_reasons *reasons)
@@ -80,11 +51,15 @@ mla_check(const attn_backend *self, const char *arch, const attn_layer *layer,
         reasons = &none;
     const attn_mla_layer *l = (const attn_mla_layer *)layer;
     const uint32_t before = reasons->count;
-    check_dims(l, reasons);
-    check_type("q_dtype", l->q_dtype, 0, reasons);
-    check_type("kv_dtype", l->kv_dtype, 1, reasons);
-    check_type("out_dtype", l->out_dtype, 0, reasons);
-    check_type("weight_dtype", l->weight_dtype, 0, reasons);
+    const uint32_t value[] = {l->num_heads, l->qk_nope_head_dim, l->qk_rope_head_dim, l->v_head_dim,
+                              l->kv_lora_rank};
+    cpu_check_dims(dims, sizeof dims / sizeof *dims, value, reasons);
+    if (l->block_size == 0)
+        attn_reason_add(reasons, "block_size 0: supports 1 and up");
+    cpu_check_type("q_dtype", l->q_dtype, 0, reasons);
+    cpu_check_type("kv_dtype", l->kv_dtype, 1, reasons);
+    cpu_check_type("out_dtype", l->out_dtype, 0, reasons);
+    cpu_check_type("weight_dtype", l->weight_dtype, 0, reasons);
     if (!(l->scale > 0.0f)) {
         snprintf(text, sizeof text, "scale %g: supports positive ones", (double)l->scale);
         attn_reason_add(reasons, text);
