@@ -14,7 +14,8 @@
  * Lanes          shfl(v, lane) shfl_xor(v, mask) warp_all(b) syncwarp()
  *                uniform(i): i, which is the same on all lanes; priority<N>() of this warp, 0..3;
  *                in_order(): the compiler moves nothing across;
- *                fresh(i): i, and what is made of it is not kept from before
+ *                fresh(i): i, and what is made of it is not kept from before;
+ *                await(i): i, on its way from memory, is there
  * Barriers       barrier() of the block; barrier(id, threads), barrier_arrive(id, threads)
  * Matrices       ldmatrix4(r, a), ldmatrix4t(r, a): each lane gives the address of one 16-byte
  *                row; register i of lane l holds elements 2(l%4), +1 of row l/4 of matrix i

@@ -185,6 +185,10 @@ fresh(int i)
     return i;
 }
 GPU_FN void
+await(int)
+{
+}
+GPU_FN void
 in_order()
 {
 }

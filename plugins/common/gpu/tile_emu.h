@@ -166,6 +166,10 @@ fresh(int i)
     return i;
 }
 inline void
+await(int)
+{
+}
+inline void
 in_order()
 {
 }

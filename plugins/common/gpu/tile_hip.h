@@ -190,6 +190,11 @@ fresh(int i)
     return i;
 }
 GPU_FN void
+await(int i)
+{
+    asm volatile("" ::"v"(i));
+}
+GPU_FN void
 in_order()
 {
     __builtin_amdgcn_sched_barrier(0);

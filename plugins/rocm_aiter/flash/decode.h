@@ -55,6 +55,8 @@ template <class T, int DQ, int DV> struct DecodeKernel {
         }
         GPU_FN void fetch(const Work &w)
         {
+            await(k);
+            await(v);
             KeyLoad::fetch(k, w.k, share());
             ValueLoad::fetch(v, w.v, share());
         }
@@ -79,6 +81,7 @@ template <class T, int DQ, int DV> struct DecodeKernel {
         w.request = uniform_request(l, b, item.req);
         w.k = source_of(l, b, w.request, p.k, item.head, l.d);
         w.v = source_of(l, b, w.request, p.v, item.head, l.dv);
+        w.k.count = w.v.count = min_(w.request.s, item.key_to); /* past it: the last key again */
         w.view.score = uniform_score(p, item.head);
         w.view.row = row_of(l, b, w.request, p.slopes, item.head, item.row + Part::lane() % M);
         open_keys(l, b, w.request, item.row, kRows, w.view.open_from, w.view.open_to);
@@ -108,10 +111,8 @@ template <class T, int DQ, int DV> struct DecodeKernel {
             gpu::barrier(); /* the tile before is no longer read */
             tile.put(w, key);
             gpu::barrier();
-            if (key + kKeys < to) {
-                tile.fetch(w);
-                tile.look(w, key + 2 * kKeys);
-            }
+            tile.fetch(w);
+            tile.look(w, key + 2 * kKeys);
             if (wave() < kBusy)
                 attend(w, st, key);
         }

@@ -29,8 +29,6 @@ template <class T, int DQ, int DV> struct PrefillKernel {
     static constexpr int kKeys = kWide > 128 ? 32 : 64; /* of a tile */
     using Part = Wave<T, DQ, DV, M, kKeys>;
     using State = typename Part::State;
-    using KeyLoad = KeyMover<T, DQ, kKeys, kHalf>;
-    using ValueLoad = ValueMover<T, DV, kKeys, kHalf>;
     static constexpr int kProducts = Part::kProducts;
 
     static constexpr uint32_t kKeyBytes = kKeys * DQ * 2, kValueBytes = kKeys * DV * 2;
@@ -43,11 +41,37 @@ template <class T, int DQ, int DV> struct PrefillKernel {
         Source source; /* of what this half brings */
         typename Part::View view;
         int live_from, live_to; /* keys that any row of this wave sees */
-        int half, key_from, tiles;
+        int key_from, tiles;
     };
-    struct Passage {
-        Cargo<4, 4> cargo;
-        int next; /* tile whose share is in the cargo */
+    /* What each half brings, and where to. */
+    struct Values : ValueMover<T, DV, kKeys, kHalf> {
+        static constexpr bool kFirst = true; /* this half multiplies first */
+        static constexpr uint32_t kBase = kV, kBytes = kValueBytes;
+    };
+    struct KeysOf : KeyMover<T, DQ, kKeys, kHalf> {
+        static constexpr bool kFirst = false;
+        static constexpr uint32_t kBase = kK, kBytes = kKeyBytes;
+    };
+
+    /* A thread's share of the tile `next`. Past the last tile it is some of the last key. */
+    template <class Load> struct Passage {
+        Cargo<Load::kPieces, Load::kSpots> cargo;
+        int next;
+        GPU_FN void look(const Work &w, int tile)
+        {
+            Load::look(cargo, w.source, first_key(w, tile), share());
+        }
+        GPU_FN void fetch(const Work &w, int tile)
+        {
+            next = tile;
+            Load::fetch(cargo, w.source, share());
+        }
+        GPU_FN void put(const Work &w) const
+        {
+            if (next < w.tiles)
+                Load::put(cargo, w.source, Load::kBase + uint32_t(next % 2) * Load::kBytes,
+                          first_key(w, next), share());
+        }
     };
 
     static GPU_FN int wave()
@@ -81,53 +105,23 @@ template <class T, int DQ, int DV> struct PrefillKernel {
         w.live_to = gpu::uniform(w.live_to);
     }
 
-    static GPU_FN Work prepare(const Forward &p, const Item &item, State &st)
+    template <class Load> static GPU_FN Work prepare(const Forward &p, const Item &item, State &st)
     {
         Work w;
         const Batch b = batch_of(p);
         const Layer &l = p.layer;
         const Request r = uniform_request(l, b, item.req);
-        w.half = wave() / 4;
         w.key_from = item.key_from;
         w.tiles = (item.key_to - item.key_from + kKeys - 1) / kKeys;
-        w.source = source_of(l, b, r, w.half ? p.k : p.v, item.head, w.half ? l.d : l.dv);
+        w.source =
+            source_of(l, b, r, Load::kFirst ? p.v : p.k, item.head, Load::kFirst ? l.dv : l.d);
+        w.source.count = min_(r.s, item.key_to);
         w.view.score = uniform_score(p, item.head);
         w.view.row = row_of(l, b, r, p.slopes, item.head, item.row + local_row());
         find_live(w, l, b, r, item.row);
         Part::clear(st);
         Part::load_query(st, p, r, item.head, item.row + local_row());
         return w;
-    }
-
-    static GPU_FN void look(const Work &w, Passage &t, int tile)
-    {
-        if (tile >= w.tiles)
-            return;
-        if (w.half)
-            KeyLoad::look(t.cargo, w.source, first_key(w, tile), share());
-        else
-            ValueLoad::look(t.cargo, w.source, first_key(w, tile), share());
-    }
-    static GPU_FN void fetch(const Work &w, Passage &t, int tile)
-    {
-        t.next = tile;
-        if (tile >= w.tiles)
-            return;
-        if (w.half)
-            KeyLoad::fetch(t.cargo, w.source, share());
-        else
-            ValueLoad::fetch(t.cargo, w.source, share());
-    }
-    static GPU_FN void put(const Work &w, const Passage &t)
-    {
-        if (t.next >= w.tiles)
-            return;
-        const int first = first_key(w, t.next);
-        const uint32_t odd = uint32_t(t.next % 2);
-        if (w.half)
-            KeyLoad::put(t.cargo, w.source, kK + odd * kKeyBytes, first, share());
-        else
-            ValueLoad::put(t.cargo, w.source, kV + odd * kValueBytes, first, share());
     }
 
     static GPU_FN bool live(const Work &w, int tile)
@@ -137,27 +131,27 @@ template <class T, int DQ, int DV> struct PrefillKernel {
     }
 
     /* Before the first phase: the first keys are there, the next share is on its way. */
-    static GPU_FN void begin(const Work &w, Passage &t)
+    template <class Load> static GPU_FN void begin(const Work &w, Passage<Load> &t)
     {
-        look(w, t, 0);
-        fetch(w, t, 0);
-        if (w.half) {
-            put(w, t);
-            look(w, t, 1);
-            fetch(w, t, 1);
+        t.look(w, 0);
+        t.fetch(w, 0);
+        if (!Load::kFirst) {
+            t.put(w);
+            t.look(w, 1);
+            t.fetch(w, 1);
         }
         gpu::barrier();
-        if (w.half) {
-            look(w, t, 2);
-            put(w, t);
-            fetch(w, t, 2);
+        if (!Load::kFirst) {
+            t.look(w, 2);
+            t.put(w);
+            t.fetch(w, 2);
             gpu::barrier();
         }
     }
 
-    static GPU_FN void main_loop(const Work &w, State &st)
+    template <class Load> static GPU_FN void main_loop(const Work &w, State &st)
     {
-        Passage tile;
+        Passage<Load> tile;
         typename Part::Scores s;
         typename Part::Weights weights;
         begin(w, tile);
@@ -165,11 +159,11 @@ template <class T, int DQ, int DV> struct PrefillKernel {
             Part::scores(s, st, kK, 0);
         gpu::barrier();
         for (int i = 0; i < w.tiles; i++) {
-            look(w, tile, tile.next + 1);
+            tile.look(w, tile.next + 1);
             if (live(w, i))
                 Part::soften(weights, s, st, w.view, first_key(w, i));
-            put(w, tile);
-            fetch(w, tile, tile.next + 1);
+            tile.put(w);
+            tile.fetch(w, tile.next + 1);
             gpu::barrier();
             gpu::priority<1>();
             if (live(w, i))
@@ -177,7 +171,7 @@ template <class T, int DQ, int DV> struct PrefillKernel {
             if (live(w, i + 1))
                 Part::scores(s, st, kK + uint32_t((i + 1) % 2) * kKeyBytes, 0);
             gpu::priority<0>();
-            if (w.half == 0 || i + 1 < w.tiles)
+            if (Load::kFirst || i + 1 < w.tiles)
                 gpu::barrier();
         }
     }
@@ -191,21 +185,30 @@ template <class T, int DQ, int DV> struct PrefillKernel {
             arrive_and_merge<T, DV, kThreads, FreshBlock>(again(p), r, item, kWord);
     }
 
-    static GPU_FN void process(const Forward &p, int i)
+    template <class Load> static GPU_FN void process(const Forward &p, int i)
     {
         State st;
-        const Work w = prepare(again(p), same(item_at(again(p).list, i)), st);
+        const Work w = prepare<Load>(again(p), same(item_at(again(p).list, i)), st);
         if (w.tiles > 0)
-            main_loop(w, st);
+            main_loop<Load>(w, st);
         Part::add_lanes(st);
         finish(again(p), same(item_at(again(p).list, i)), st);
     }
 
-    static GPU_FN void run(const Forward &p)
+    /* A program for each half: registers that one needs are free in the other. */
+    template <class Load> static GPU_FN void work(const Forward &p)
     {
         for (int i = next_uniform(again(p).list, kWord); i >= 0;
              i = next_uniform(again(p).list, kWord))
-            process(p, i);
+            process<Load>(p, i);
+    }
+
+    static GPU_FN void run(const Forward &p)
+    {
+        if (wave() < 4)
+            work<Values>(p);
+        else
+            work<KeysOf>(p);
         leave(again(p).list);
     }
 };

@@ -146,8 +146,7 @@ read8(gpu::u32x4 &to, const Source &k, const uint8_t *row, int col)
     const int at = col < k.width ? col : 0;
     if constexpr (Narrow) {
         const gpu::u32x2 v = gpu::gload(reinterpret_cast<const gpu::u32x2 *>(row + at));
-        to.x = v.x;
-        to.y = v.y;
+        to = {v.x, v.y, 0, 0};
     } else {
         to = gpu::gload(reinterpret_cast<const gpu::u32x4 *>(row + at * 2));
     }
@@ -217,6 +216,23 @@ copy_slowly(const Source &k, int first, int t, Place place)
     }
 }
 
+/* A thread's share of a tile on its way through its registers. */
+template <int Pieces, int Spots> struct Cargo {
+    gpu::u32x4 piece[Pieces];
+    Spot spot[Spots];
+};
+
+/* Nothing is on its way to the cargo's spots. Where only one side of a branch waited, the wait
+ * would be made good later, and with it one for all that is under way by then. */
+template <class Cargo>
+GPU_FN void
+await(const Cargo &c)
+{
+    GPU_UNROLL
+    for (const Spot &s : c.spot)
+        gpu::await(s.page);
+}
+
 /* The keys of a tile by Threads threads: across a row first, then down. */
 template <class T, int D, int Count, int Threads> struct KeyMover {
     static constexpr int kChunks = D / 8;
@@ -241,6 +257,7 @@ template <class T, int D, int Count, int Threads> struct KeyMover {
     }
     template <class Cargo> static GPU_FN void fetch(Cargo &c, const Source &k, int t)
     {
+        await(c);
         if (k.vector)
             by_kind(k, [&](auto narrow) {
                 GPU_UNROLL
@@ -288,6 +305,11 @@ template <class T, int D, int Count, int Threads> struct ValueMover {
     {
         return t / kAcross;
     }
+    /* Threads without a cell fetch the last one too: no branch. */
+    static GPU_FN int cell(int t)
+    {
+        return kCells < Threads ? min_(t, kCells - 1) : t;
+    }
     static GPU_FN bool idle(int t)
     {
         return kCells < Threads && t >= kCells;
@@ -296,16 +318,17 @@ template <class T, int D, int Count, int Threads> struct ValueMover {
     {
         GPU_UNROLL
         for (int e = 0; e < 4; e++)
-            c.spot[e] = spot_of(k, first + unit(t) * 4 + e);
+            c.spot[e] = spot_of(k, first + unit(cell(t)) * 4 + e);
     }
     template <class Cargo> static GPU_FN void fetch(Cargo &c, const Source &k, int t)
     {
-        if (k.vector && !idle(t))
+        await(c);
+        if (k.vector)
             by_kind(k, [&](auto narrow) {
                 GPU_UNROLL
                 for (int e = 0; e < 4; e++)
                     read8<decltype(narrow)::value>(c.piece[e], k, address_of(k, c.spot[e]),
-                                                   t % kAcross * 8);
+                                                   cell(t) % kAcross * 8);
             });
     }
     template <class Cargo>
@@ -344,12 +367,6 @@ template <class T, int D, int Count, int Threads> struct ValueMover {
         gpu::sts(at, even);
         gpu::sts((at ^ 8u) + uint32_t(Count * 2), odd);
     }
-};
-
-/* A thread's share of a tile on its way through its registers. */
-template <int Pieces, int Spots> struct Cargo {
-    gpu::u32x4 piece[Pieces];
-    Spot spot[Spots];
 };
 
 } // namespace flash
