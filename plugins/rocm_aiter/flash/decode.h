@@ -57,8 +57,11 @@ template <class T, int DQ, int DV> struct DecodeKernel {
         {
             await(k);
             await(v);
-            KeyLoad::fetch(k, w.k, share());
-            ValueLoad::fetch(v, w.v, share());
+            if (w.k.vector)
+                by_kind(w.k, [&](auto narrow) {
+                    KeyLoad::template fetch<decltype(narrow)::value>(k, w.k, share());
+                    ValueLoad::template fetch<decltype(narrow)::value>(v, w.v, share());
+                });
         }
         GPU_FN void put(const Work &w, int key) const
         {
@@ -81,6 +84,7 @@ template <class T, int DQ, int DV> struct DecodeKernel {
         w.request = uniform_request(l, b, item.req);
         w.k = source_of(l, b, w.request, p.k, item.head, l.d);
         w.v = source_of(l, b, w.request, p.v, item.head, l.dv);
+        w.k.vector = w.v.vector = w.k.vector & w.v.vector;
         w.k.count = w.v.count = min_(w.request.s, item.key_to); /* past it: the last key again */
         w.view.score = uniform_score(p, item.head);
         w.view.row = row_of(l, b, w.request, p.slopes, item.head, item.row + Part::lane() % M);

@@ -64,7 +64,11 @@ template <class T, int DQ, int DV> struct PrefillKernel {
         GPU_FN void fetch(const Work &w, int tile)
         {
             next = tile;
-            Load::fetch(cargo, w.source, share());
+            await(cargo);
+            if (w.source.vector)
+                by_kind(w.source, [&](auto narrow) {
+                    Load::template fetch<decltype(narrow)::value>(cargo, w.source, share());
+                });
         }
         GPU_FN void put(const Work &w) const
         {

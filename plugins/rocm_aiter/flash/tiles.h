@@ -255,20 +255,15 @@ template <class T, int D, int Count, int Threads> struct KeyMover {
         for (int i = 0; i < kTimes; i++)
             c.spot[i] = spot_of(k, first + row(i, t));
     }
-    template <class Cargo> static GPU_FN void fetch(Cargo &c, const Source &k, int t)
+    template <bool Narrow, class Cargo> static GPU_FN void fetch(Cargo &c, const Source &k, int t)
     {
-        await(c);
-        if (k.vector)
-            by_kind(k, [&](auto narrow) {
-                GPU_UNROLL
-                for (int i = 0; i < kTimes; i++) {
-                    const uint8_t *from = address_of(k, c.spot[i]);
-                    GPU_UNROLL
-                    for (int s = 0; s < kSweeps; s++)
-                        read8<decltype(narrow)::value>(c.piece[i * kSweeps + s], k, from,
-                                                       chunk(s, t) * 8);
-                }
-            });
+        GPU_UNROLL
+        for (int i = 0; i < kTimes; i++) {
+            const uint8_t *from = address_of(k, c.spot[i]);
+            GPU_UNROLL
+            for (int s = 0; s < kSweeps; s++)
+                read8<Narrow>(c.piece[i * kSweeps + s], k, from, chunk(s, t) * 8);
+        }
     }
     template <class Cargo>
     static GPU_FN void put(const Cargo &c, const Source &k, uint32_t base, int first, int t)
@@ -320,16 +315,11 @@ template <class T, int D, int Count, int Threads> struct ValueMover {
         for (int e = 0; e < 4; e++)
             c.spot[e] = spot_of(k, first + unit(cell(t)) * 4 + e);
     }
-    template <class Cargo> static GPU_FN void fetch(Cargo &c, const Source &k, int t)
+    template <bool Narrow, class Cargo> static GPU_FN void fetch(Cargo &c, const Source &k, int t)
     {
-        await(c);
-        if (k.vector)
-            by_kind(k, [&](auto narrow) {
-                GPU_UNROLL
-                for (int e = 0; e < 4; e++)
-                    read8<decltype(narrow)::value>(c.piece[e], k, address_of(k, c.spot[e]),
-                                                   cell(t) % kAcross * 8);
-            });
+        GPU_UNROLL
+        for (int e = 0; e < 4; e++)
+            read8<Narrow>(c.piece[e], k, address_of(k, c.spot[e]), cell(t) % kAcross * 8);
     }
     template <class Cargo>
     static GPU_FN void put(const Cargo &c, const Source &k, uint32_t base, int first, int t)
