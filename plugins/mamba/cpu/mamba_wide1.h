@@ -14,7 +14,7 @@
 typedef struct wide1 {
     scan1 k;         /* request, channels and window; its other parts unused */
     double *bb, *cc; /* [chunk][N] */
-    double *state;   /* [channels / VD][N][VD] */
+    double *state;   /* [channels / WD_LANES][N][WD_LANES] */
 } wide1;
 
 static void
@@ -37,9 +37,9 @@ wide1_load(wide1 *w)
     for (uint32_t c = 0; c < k->part.num; c++) {
         if (k->q->slot_in >= 0)
             convert_to_f32(line, scan1_slot(k, k->q->slot_in, c), k->b->ssm_type, n);
-        double *dst = w->state + c / VD * n * VD + c % VD;
+        double *dst = w->state + c / WD_LANES * n * WD_LANES + c % WD_LANES;
         for (uint32_t i = 0; i < n; i++)
-            dst[i * VD] = (double)line[i];
+            dst[i * WD_LANES] = (double)line[i];
     }
 }
 
@@ -50,9 +50,9 @@ wide1_save(const wide1 *w, int32_t slot)
     const uint32_t n = k->b->n;
     float line[MAMBA_MAX_DIM];
     for (uint32_t c = 0; slot >= 0 && c < k->part.num; c++) {
-        const double *src = w->state + c / VD * n * VD + c % VD;
+        const double *src = w->state + c / WD_LANES * n * WD_LANES + c % WD_LANES;
         for (uint32_t i = 0; i < n; i++)
-            line[i] = (float)src[i * VD];
+            line[i] = (float)src[i * WD_LANES];
         convert_from_f32(scan1_slot(k, slot, c), k->b->ssm_type, line, n);
     }
 }
@@ -63,47 +63,47 @@ wide1_row(const attn_tensor *t, int64_t row, uint32_t col)
     return (const float *)(const void *)tensor_row(t, GT_F32, row, col);
 }
 
-/* The convolution of VD channels from c on, tokens first..; the window moves. */
+/* The convolution of WD_LANES channels from c on, tokens first..; the window moves. */
 GEMM_INLINE void
-wide1_conv(const wide1 *w, uint32_t c, int64_t first, uint32_t len, const uint32_t width, vd *out)
+wide1_conv(const wide1 *w, uint32_t c, int64_t first, uint32_t len, const uint32_t width, wd *out)
 {
     const mamba_step *s = w->k.s;
     const uint32_t ch = w->k.part.first + c, num = w->k.part.num;
-    vd tap[MAMBA_MAX_WIDTH], weight[MAMBA_MAX_WIDTH];
+    wd tap[MAMBA_MAX_WIDTH], weight[MAMBA_MAX_WIDTH];
     for (uint32_t i = 0; i < width; i++)
-        weight[i] = vd_widen(s->layer->conv_weight + (size_t)i * s->b->channels + ch);
+        weight[i] = wd_widen(s->layer->conv_weight + (size_t)i * s->b->channels + ch);
     for (uint32_t i = 0; i + 1 < width; i++)
-        tap[i] = vd_widen(w->k.window + i * num + c);
-    const vd bias = vd_widen(s->layer->conv_bias + ch);
+        tap[i] = wd_widen(w->k.window + i * num + c);
+    const wd bias = wd_widen(s->layer->conv_bias + ch);
     for (uint32_t t = 0; t < len; t++) {
-        tap[width - 1] = vd_widen(wide1_row(s->x, first + t, ch));
-        vd y = bias;
+        tap[width - 1] = wd_widen(wide1_row(s->x, first + t, ch));
+        wd y = bias;
         for (uint32_t i = 0; i < width; i++)
             y = weight[i] * tap[i] + y;
-        out[t] = s->b->silu ? vd_silu(y) : y;
+        out[t] = s->b->silu ? wd_silu(y) : y;
         for (uint32_t i = 0; i + 1 < width; i++)
             tap[i] = tap[i + 1];
     }
     for (uint32_t i = 0; i + 1 < width; i++)
-        vd_narrow(w->k.window + i * num + c, tap[i]);
+        wd_narrow(w->k.window + i * num + c, tap[i]);
 }
 
-/* State i of VD channels, one token; adds to y what it gives. */
-GEMM_INLINE vd
-wide1_state(double *h, const double *a, uint32_t i, vd dt, vd u, const double *bb, const double *cc,
-            vd y)
+/* State i of WD_LANES channels, one token; adds to y what it gives. */
+GEMM_INLINE wd
+wide1_state(double *h, const double *a, uint32_t i, wd dt, wd u, const double *bb, const double *cc,
+            wd y)
 {
-    const vd decay = vd_exp2(vd_load(a + i * VD) * dt);
-    const vd next = vd_load(h + i * VD) * decay + u * vd_set(bb[i]);
-    vd_store(h + i * VD, next);
-    return next * vd_set(cc[i]) + y;
+    const wd decay = wd_exp2_any(wd_load(a + i * WD_LANES) * dt);
+    const wd next = wd_load(h + i * WD_LANES) * decay + u * wd_set(bb[i]);
+    wd_store(h + i * WD_LANES, next);
+    return next * wd_set(cc[i]) + y;
 }
 
-/* One token of VD channels: the sum over the states. */
-GEMM_INLINE vd
-wide1_token(double *h, const double *a, uint32_t n, vd dt, vd u, const double *bb, const double *cc)
+/* One token of WD_LANES channels: the sum over the states. */
+GEMM_INLINE wd
+wide1_token(double *h, const double *a, uint32_t n, wd dt, wd u, const double *bb, const double *cc)
 {
-    vd y0 = vd_set(0.0), y1 = y0, y2 = y0, y3 = y0;
+    wd y0 = wd_set(0.0), y1 = y0, y2 = y0, y3 = y0;
     uint32_t i = 0;
     for (; i + 4 <= n; i += 4) {
         y0 = wide1_state(h, a, i, dt, u, bb, cc, y0);
@@ -117,44 +117,44 @@ wide1_token(double *h, const double *a, uint32_t n, vd dt, vd u, const double *b
 }
 
 static void
-wide1_put(const mamba_step *s, int64_t token, uint32_t ch, vd y)
+wide1_put(const mamba_step *s, int64_t token, uint32_t ch, wd y)
 {
-    float line[VD];
-    vd_narrow(line, y);
+    float line[WD_LANES];
+    wd_narrow(line, y);
     char *dst =
         gt_data(s->out) + (token * s->out->strides[0] + ch) * (int64_t)gt_size(s->b->out_type);
     if (s->b->out_type == GT_F32)
         memcpy(dst, line, sizeof line);
     else
-        convert_from_f32(dst, s->b->out_type, line, VD);
+        convert_from_f32(dst, s->b->out_type, line, WD_LANES);
 }
 
-/* Tokens first.. (len of them), VD channels from c on. */
+/* Tokens first.. (len of them), WD_LANES channels from c on. */
 static void
 wide1_lanes(wide1 *w, uint32_t c, int64_t first, uint32_t len)
 {
     const attn_builder *b = w->k.b;
     const mamba_step *s = w->k.s;
     const uint32_t n = b->n, ch = w->k.part.first + c;
-    double *h = w->state + c / VD * n * VD;
+    double *h = w->state + c / WD_LANES * n * WD_LANES;
     const float *a = s->layer->a + (size_t)ch / 16 * n * 16 + ch % 16;
-    const vd d = vd_widen(s->layer->d + ch), bias = vd_widen(s->layer->dt_bias + ch);
-    vd xs[MAMBA_CHUNK];
-    double a2[MAMBA_MAX_DIM * VD];
+    const wd d = wd_widen(s->layer->d + ch), bias = wd_widen(s->layer->dt_bias + ch);
+    wd xs[MAMBA_CHUNK];
+    double a2[MAMBA_MAX_DIM * WD_LANES];
     for (uint32_t i = 0; i < n; i++)
-        vd_store(a2 + i * VD, vd_widen(a + i * 16) * vd_set(VD_LOG2E));
+        wd_store(a2 + i * WD_LANES, wd_widen(a + i * 16) * wd_set(WD_LOG2E));
     if (b->width == 4)
         wide1_conv(w, c, first, len, 4, xs);
     else
         wide1_conv(w, c, first, len, b->width, xs);
     for (uint32_t t = 0; t < len; t++) {
-        vd dt = vd_widen(wide1_row(s->dt, first + t, ch)) + bias;
+        wd dt = wd_widen(wide1_row(s->dt, first + t, ch)) + bias;
         if (b->softplus)
-            dt = vd_softplus(dt);
-        vd y = wide1_token(h, a2, n, dt, dt * xs[t], w->bb + t * n, w->cc + t * n);
+            dt = wd_softplus(dt);
+        wd y = wide1_token(h, a2, n, dt, dt * xs[t], w->bb + t * n, w->cc + t * n);
         y = d * xs[t] + y;
         if (s->z)
-            y *= vd_silu(vd_widen(wide1_row(s->z, first + t, ch)));
+            y *= wd_silu(wd_widen(wide1_row(s->z, first + t, ch)));
         wide1_put(s, first + t, ch, y);
     }
 }
@@ -177,7 +177,7 @@ wide1_task(const mamba_step *s, uint32_t task, char *scratch)
                 w.cc[i * b->n + j] = (double)cc[j];
             }
         }
-        for (uint32_t c = 0; c < k->part.num; c += VD)
+        for (uint32_t c = 0; c < k->part.num; c += WD_LANES)
             wide1_lanes(&w, c, first, len);
         wide1_save(&w, mamba_target(b, k->q, t + len - 1));
         wide1_save(&w, mamba_checkpoint(b, k->q, t + len - 1));

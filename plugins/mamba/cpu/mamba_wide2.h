@@ -14,8 +14,8 @@
 #include "mamba/cpu/mamba_scan2.h"
 #include "mamba/cpu/mamba_vec64.h"
 
-#define WIDE2_TILE VD    /* states; divides N */
-#define WIDE2_SPAN 200.0 /* bits of decay inside a span */
+#define WIDE2_TILE WD_LANES /* states; divides N */
+#define WIDE2_SPAN 200.0    /* bits of decay inside a span */
 
 /* Tokens from..to; factor: of g from the span before. */
 typedef struct wide2_span {
@@ -52,7 +52,7 @@ wide2_open(wide2 *w, const mamba_step *s, uint32_t task, char *p)
     w->bc = (double *)(void *)w->k.c_cells;
 }
 
-/* The convolution of VD channels of a part; the window moves. */
+/* The convolution of WD_LANES channels of a part; the window moves. */
 GEMM_INLINE void
 wide2_conv(const wide2 *w, const conv_part *part, uint32_t c, uint32_t first, uint32_t len,
            const uint32_t width)
@@ -61,24 +61,24 @@ wide2_conv(const wide2 *w, const conv_part *part, uint32_t c, uint32_t first, ui
     const uint32_t ch = part->first + c;
     float *window = w->k.window + part->at + c;
     double *out = w->conv + part->at + c;
-    vd tap[MAMBA_MAX_WIDTH], weight[MAMBA_MAX_WIDTH];
+    wd tap[MAMBA_MAX_WIDTH], weight[MAMBA_MAX_WIDTH];
     for (uint32_t i = 0; i < width; i++)
-        weight[i] = vd_widen(s->layer->conv_weight + (size_t)i * s->b->channels + ch);
+        weight[i] = wd_widen(s->layer->conv_weight + (size_t)i * s->b->channels + ch);
     for (uint32_t i = 0; i + 1 < width; i++)
-        tap[i] = vd_widen(window + i * w->k.stride);
-    const vd bias = vd_widen(s->layer->conv_bias + ch);
+        tap[i] = wd_widen(window + i * w->k.stride);
+    const wd bias = wd_widen(s->layer->conv_bias + ch);
     for (uint32_t t = 0; t < len; t++) {
         const char *src = tensor_row(s->x, GT_F32, (int64_t)first + t, ch);
-        tap[width - 1] = vd_widen((const float *)(const void *)src);
-        vd y = bias;
+        tap[width - 1] = wd_widen((const float *)(const void *)src);
+        wd y = bias;
         for (uint32_t i = 0; i < width; i++)
             y = weight[i] * tap[i] + y;
-        vd_store(out + t * w->k.stride, s->b->silu ? vd_silu(y) : y);
+        wd_store(out + t * w->k.stride, s->b->silu ? wd_silu(y) : y);
         for (uint32_t i = 0; i + 1 < width; i++)
             tap[i] = tap[i + 1];
     }
     for (uint32_t i = 0; i + 1 < width; i++)
-        vd_narrow(window + i * w->k.stride, tap[i]);
+        wd_narrow(window + i * w->k.stride, tap[i]);
 }
 
 /* Convolution, time steps and decays of tokens t0.. of the request. */
@@ -89,7 +89,7 @@ wide2_inputs(wide2 *w, uint32_t t0, uint32_t len)
     const mamba_step *s = w->k.s;
     const uint32_t first = w->k.q->first + t0;
     for (int i = 0; i < 3; i++)
-        for (uint32_t c = 0; c < w->k.part[i].num; c += VD) {
+        for (uint32_t c = 0; c < w->k.part[i].num; c += WD_LANES) {
             if (b->width == 4)
                 wide2_conv(w, &w->k.part[i], c, first, len, 4);
             else
@@ -98,16 +98,16 @@ wide2_inputs(wide2 *w, uint32_t t0, uint32_t len)
     for (uint32_t h = 0; h < w->k.num; h++) {
         const uint32_t head = w->k.head0 + h;
         double *dt = w->dt + h * MAMBA_CHUNK, *log2 = w->log2 + h * MAMBA_CHUNK;
-        const vd a = vd_set((double)s->layer->a[head] * VD_LOG2E);
+        const wd a = wd_set((double)s->layer->a[head] * WD_LOG2E);
         for (uint32_t t = 0; t < len; t++)
             dt[t] = (double)gt_get(tensor_row(s->dt, GT_F32, (int64_t)first + t, head), GT_F32, 0) +
                     (double)s->layer->dt_bias[head];
-        for (uint32_t t = len; t % VD; t++)
+        for (uint32_t t = len; t % WD_LANES; t++)
             dt[t] = 0.0;
-        for (uint32_t t = 0; t < len; t += VD) {
-            const vd x = vd_load(dt + t), step = b->softplus ? vd_softplus(x) : x;
-            vd_store(dt + t, step);
-            vd_store(log2 + t, a * step);
+        for (uint32_t t = 0; t < len; t += WD_LANES) {
+            const wd x = wd_load(dt + t), step = b->softplus ? wd_softplus(x) : x;
+            wd_store(dt + t, step);
+            wd_store(log2 + t, a * step);
         }
     }
 }
@@ -119,18 +119,18 @@ wide2_store(const wide2 *w, uint32_t h, uint32_t t0, uint32_t len)
     const attn_builder *b = w->k.b;
     const attn_tensor *o = w->k.s->out, *z = w->k.s->z;
     const uint32_t head = w->k.head0 + h;
-    const vd d = vd_set((double)w->k.s->layer->d[head]);
+    const wd d = wd_set((double)w->k.s->layer->d[head]);
     float line[MAMBA_MAX_DIM];
     for (uint32_t t = 0; t < len; t++) {
         const int64_t token = (int64_t)w->k.q->first + t0 + t;
         const double *x = w->conv + t * w->k.stride + h * b->p;
-        for (uint32_t p = 0; p < b->p; p += VD) {
-            vd v = d * vd_load(x + p) + vd_load(w->y + wide2_at(t, p));
+        for (uint32_t p = 0; p < b->p; p += WD_LANES) {
+            wd v = d * wd_load(x + p) + wd_load(w->y + wide2_at(t, p));
             if (z) {
                 const char *gate = tensor_row(z, GT_F32, token, head * z->strides[1] + p);
-                v *= vd_silu(vd_widen((const float *)(const void *)gate));
+                v *= wd_silu(wd_widen((const float *)(const void *)gate));
             }
-            vd_narrow(line + p, v);
+            wd_narrow(line + p, v);
         }
         char *dst = gt_data(o) +
                     (token * o->strides[0] + head * o->strides[1]) * (int64_t)gt_size(b->out_type);
@@ -142,20 +142,20 @@ wide2_store(const wide2 *w, uint32_t h, uint32_t t0, uint32_t len)
 
 /* One token of one row; returns its y. */
 GEMM_INLINE double
-wide2_row(double *row, uint32_t n, vd decay, vd u, const double *bb, const double *cc)
+wide2_row(double *row, uint32_t n, wd decay, wd u, const double *bb, const double *cc)
 {
-    vd y0 = vd_set(0.0), y1 = y0;
-    for (uint32_t i = 0; i < n; i += 2 * VD) {
-        const vd s0 = vd_load(row + i) * decay + u * vd_load(bb + i);
-        const vd s1 = vd_load(row + i + VD) * decay + u * vd_load(bb + i + VD);
-        vd_store(row + i, s0);
-        vd_store(row + i + VD, s1);
-        y0 = s0 * vd_load(cc + i) + y0;
-        y1 = s1 * vd_load(cc + i + VD) + y1;
+    wd y0 = wd_set(0.0), y1 = y0;
+    for (uint32_t i = 0; i < n; i += 2 * WD_LANES) {
+        const wd s0 = wd_load(row + i) * decay + u * wd_load(bb + i);
+        const wd s1 = wd_load(row + i + WD_LANES) * decay + u * wd_load(bb + i + WD_LANES);
+        wd_store(row + i, s0);
+        wd_store(row + i + WD_LANES, s1);
+        y0 = s0 * wd_load(cc + i) + y0;
+        y1 = s1 * wd_load(cc + i + WD_LANES) + y1;
     }
-    const vd y = y0 + y1;
+    const wd y = y0 + y1;
     double sum = 0.0;
-    for (int i = 0; i < VD; i++)
+    for (int i = 0; i < WD_LANES; i++)
         sum += y[i];
     return sum;
 }
@@ -165,8 +165,8 @@ wide2_row_put(const wide2 *w, char *dst, const double *row)
 {
     const uint32_t n = w->k.b->n;
     float line[MAMBA_MAX_DIM];
-    for (uint32_t i = 0; i < n; i += VD)
-        vd_narrow(line + i, vd_load(row + i));
+    for (uint32_t i = 0; i < n; i += WD_LANES)
+        wd_narrow(line + i, wd_load(row + i));
     convert_from_f32(dst, w->k.b->ssm_type, line, n);
 }
 
@@ -180,18 +180,18 @@ wide2_rows(const wide2 *w, uint32_t h)
     const double *dt = w->dt + h * MAMBA_CHUNK, *log2 = w->log2 + h * MAMBA_CHUNK;
     double row[MAMBA_MAX_DIM] = {0}, decay[MAMBA_CHUNK];
     float line[MAMBA_MAX_DIM];
-    for (uint32_t t = 0; t < k->q->num; t += VD)
-        vd_store(decay + t, vd_exp2(vd_load(log2 + t)));
+    for (uint32_t t = 0; t < k->q->num; t += WD_LANES)
+        wd_store(decay + t, wd_exp2_any(wd_load(log2 + t)));
     for (uint32_t p = 0; p < b->p; p++) {
         if (!k->fresh)
             convert_to_f32(line, scan2_slot(k, k->q->slot_in, h) + p * step, b->ssm_type, b->n);
-        for (uint32_t i = 0; i < b->n; i += VD)
-            vd_store(row + i, k->fresh ? vd_set(0.0) : vd_widen(line + i));
+        for (uint32_t i = 0; i < b->n; i += WD_LANES)
+            wd_store(row + i, k->fresh ? wd_set(0.0) : wd_widen(line + i));
         for (uint32_t t = 0; t < k->q->num; t++) {
             const double *in = w->conv + t * k->stride;
-            const vd u = vd_set(dt[t] * in[h * b->p + p]);
+            const wd u = wd_set(dt[t] * in[h * b->p + p]);
             w->y[wide2_at(t, p)] =
-                wide2_row(row, b->n, vd_set(decay[t]), u, in + k->part[1].at, in + k->part[2].at);
+                wide2_row(row, b->n, wd_set(decay[t]), u, in + k->part[1].at, in + k->part[2].at);
             const int32_t own = mamba_target(b, k->q, t), check = mamba_checkpoint(b, k->q, t);
             if (own >= 0)
                 wide2_row_put(w, scan2_slot(k, own, h) + p * step, row);
@@ -243,8 +243,8 @@ wide2_pack(const wide2 *w, uint32_t len)
     for (uint32_t i = 0; i < k->b->n; i += WIDE2_TILE, dst += MAMBA_CHUNK * 2 * WIDE2_TILE)
         for (uint32_t t = 0; t < len; t++) {
             const double *in = w->conv + t * k->stride + i;
-            vd_store(dst + t * 2 * WIDE2_TILE, vd_load(in + k->part[1].at));
-            vd_store(dst + (t * 2 + 1) * WIDE2_TILE, vd_load(in + k->part[2].at));
+            wd_store(dst + t * 2 * WIDE2_TILE, wd_load(in + k->part[1].at));
+            wd_store(dst + (t * 2 + 1) * WIDE2_TILE, wd_load(in + k->part[2].at));
         }
 }
 
@@ -267,8 +267,8 @@ wide2_spans(const double *log2, uint32_t len, wide2_span *span, double *sum, dou
         sum[t] = d;
     }
     for (uint32_t i = 0; i < n; i++)
-        span[i].factor = vd_exp2(vd_set(span[i].factor))[0];
-    *last = vd_exp2(vd_set(d))[0];
+        span[i].factor = wd_exp2_any(wd_set(span[i].factor))[0];
+    *last = wd_exp2_any(wd_set(d))[0];
     return n;
 }
 
@@ -282,14 +282,14 @@ wide2_tile(const wide2 *w, uint32_t h, uint32_t i, uint32_t p, const wide2_span 
     const double *bc = w->bc + (size_t)i * MAMBA_CHUNK * 2;
     const double *u = w->u + wide2_at(0, p);
     double *y = w->y + wide2_at(0, p);
-    vd s[WIDE2_TILE][2];
+    wd s[WIDE2_TILE][2];
 #pragma GCC unroll 8
     for (uint32_t j = 0; j < WIDE2_TILE; j++) {
-        s[j][0] = vd_load(at + j * np);
-        s[j][1] = vd_load(at + j * np + VD);
+        s[j][0] = wd_load(at + j * np);
+        s[j][1] = wd_load(at + j * np + WD_LANES);
     }
     for (uint32_t x = 0; x < num; x++) {
-        const vd by = vd_set(span[x].factor);
+        const wd by = wd_set(span[x].factor);
 #pragma GCC unroll 8
         for (uint32_t j = 0; j < WIDE2_TILE; j++) {
             s[j][0] *= by;
@@ -297,24 +297,24 @@ wide2_tile(const wide2 *w, uint32_t h, uint32_t i, uint32_t p, const wide2_span 
         }
         for (uint32_t t = span[x].from; t < span[x].to;
              t++, bc += 2 * WIDE2_TILE, u += VL, y += VL) {
-            const vd u0 = vd_load(u), u1 = vd_load(u + VD);
-            vd y0[2] = {vd_load(y), vd_set(0.0)}, y1[2] = {vd_load(y + VD), vd_set(0.0)};
+            const wd u0 = wd_load(u), u1 = wd_load(u + WD_LANES);
+            wd y0[2] = {wd_load(y), wd_set(0.0)}, y1[2] = {wd_load(y + WD_LANES), wd_set(0.0)};
 #pragma GCC unroll 8
             for (uint32_t j = 0; j < WIDE2_TILE; j++) {
-                const vd b = vd_set(bc[j]), c = vd_set(bc[WIDE2_TILE + j]);
+                const wd b = wd_set(bc[j]), c = wd_set(bc[WIDE2_TILE + j]);
                 s[j][0] = u0 * b + s[j][0];
                 s[j][1] = u1 * b + s[j][1];
                 y0[j % 2] = s[j][0] * c + y0[j % 2];
                 y1[j % 2] = s[j][1] * c + y1[j % 2];
             }
-            vd_store(y, y0[0] + y0[1]);
-            vd_store(y + VD, y1[0] + y1[1]);
+            wd_store(y, y0[0] + y0[1]);
+            wd_store(y + WD_LANES, y1[0] + y1[1]);
         }
     }
 #pragma GCC unroll 8
     for (uint32_t j = 0; j < WIDE2_TILE; j++) {
-        vd_store(at + j * np, s[j][0] * vd_set(last));
-        vd_store(at + j * np + VD, s[j][1] * vd_set(last));
+        wd_store(at + j * np, s[j][0] * wd_set(last));
+        wd_store(at + j * np + WD_LANES, s[j][1] * wd_set(last));
     }
 }
 
@@ -327,21 +327,21 @@ wide2_head(const wide2 *w, uint32_t h, uint32_t len)
     double sum[MAMBA_CHUNK], last;
     const uint32_t num = wide2_spans(w->log2 + h * MAMBA_CHUNK, len, span, sum, &last);
     for (uint32_t t = 0; t < len; t++) {
-        const vd dt = vd_set(w->dt[h * MAMBA_CHUNK + t]) * vd_exp2(vd_set(-sum[t]));
+        const wd dt = wd_set(w->dt[h * MAMBA_CHUNK + t]) * wd_exp2_any(wd_set(-sum[t]));
         const double *x = w->conv + t * w->k.stride + h * np;
-        for (uint32_t p = 0; p < np; p += VD) {
-            vd_store(w->u + wide2_at(t, p), dt * vd_load(x + p));
-            vd_store(w->y + wide2_at(t, p), vd_set(0.0));
+        for (uint32_t p = 0; p < np; p += WD_LANES) {
+            wd_store(w->u + wide2_at(t, p), dt * wd_load(x + p));
+            wd_store(w->y + wide2_at(t, p), wd_set(0.0));
         }
     }
     for (uint32_t p = 0; p < np; p += VL)
         for (uint32_t i = 0; i < w->k.b->n; i += WIDE2_TILE)
             wide2_tile(w, h, i, p, span, num, last);
     for (uint32_t t = 0; t < len; t++) {
-        const vd by = vd_exp2(vd_set(sum[t]));
-        for (uint32_t p = 0; p < np; p += VD) {
+        const wd by = wd_exp2_any(wd_set(sum[t]));
+        for (uint32_t p = 0; p < np; p += WD_LANES) {
             double *y = w->y + wide2_at(t, p);
-            vd_store(y, by * vd_load(y));
+            wd_store(y, by * wd_load(y));
         }
     }
 }
