@@ -28,30 +28,19 @@ check(Error e, const char *where, attn_error *err)
     return status;
 }
 
-/* Makes a device current for a scope. */
-class Current
+OnDevice::OnDevice(int id)
 {
-  public:
-    explicit Current(int id)
-    {
-        (void)RT(GetDevice)(&before_);
-        if (before_ != id)
-            error = RT(SetDevice)(id);
-        changed_ = before_ != id;
-    }
-    ~Current()
-    {
-        if (changed_)
-            (void)RT(SetDevice)(before_);
-    }
-    Current(const Current &) = delete;
-    Current &operator=(const Current &) = delete;
-    Error error = kSuccess;
+    (void)RT(GetDevice)(&before_);
+    if (before_ != id)
+        error = RT(SetDevice)(id);
+    changed_ = before_ != id;
+}
 
-  private:
-    int before_ = 0;
-    bool changed_ = false;
-};
+OnDevice::~OnDevice()
+{
+    if (changed_)
+        (void)RT(SetDevice)(before_);
+}
 
 static NativeStream
 native(const attn_stream *s)
@@ -82,7 +71,7 @@ count(uint32_t *n, attn_error *err)
 static attn_status
 memory_info(attn_device device, uint64_t *free_bytes, uint64_t *total_bytes, attn_error *err)
 {
-    Current current(device.id);
+    OnDevice current(device.id);
     size_t f = 0, t = 0;
     const attn_status status = check(RT(MemGetInfo)(&f, &t), "device", err);
     if (!status)
@@ -93,9 +82,9 @@ memory_info(attn_device device, uint64_t *free_bytes, uint64_t *total_bytes, att
 static attn_status
 alloc(attn_device device, uint32_t kind, uint64_t bytes, void **memory, attn_error *err)
 {
-    Current current(device.id);
+    OnDevice current(device.id);
     if (current.error)
-        return check(current.error, "device", err);
+        return check(static_cast<Error>(current.error), "device", err);
     void *p = nullptr;
     const size_t size = bytes ? bytes : 1;
     const attn_status status = check(
@@ -108,7 +97,7 @@ alloc(attn_device device, uint32_t kind, uint64_t bytes, void **memory, attn_err
 static void
 free_memory(attn_device device, uint32_t kind, void *memory)
 {
-    Current current(device.id);
+    OnDevice current(device.id);
     if (kind == ATTN_MEM_PINNED)
         free_pinned(memory);
     else
@@ -121,7 +110,7 @@ copy(const attn_stream *stream, uint32_t direction, void *dst, const void *src, 
 {
     if (direction > ATTN_COPY_ON_DEVICE)
         return failf(err, ATTN_E_ARG, "direction", "%u is none", direction);
-    Current current(stream->device.id);
+    OnDevice current(stream->device.id);
     return check(RT(MemcpyAsync)(dst, src, bytes, kCopyKinds[direction], native(stream)), "copy",
                  err);
 }
@@ -129,16 +118,16 @@ copy(const attn_stream *stream, uint32_t direction, void *dst, const void *src, 
 static attn_status
 fill(const attn_stream *stream, void *dst, uint8_t value, uint64_t bytes, attn_error *err)
 {
-    Current current(stream->device.id);
+    OnDevice current(stream->device.id);
     return check(RT(MemsetAsync)(dst, value, bytes, native(stream)), "fill", err);
 }
 
 static attn_status
 stream_create(attn_device device, attn_stream *stream, attn_error *err)
 {
-    Current current(device.id);
+    OnDevice current(device.id);
     if (current.error)
-        return check(current.error, "device", err);
+        return check(static_cast<Error>(current.error), "device", err);
     NativeStream s = nullptr;
     const attn_status status = check(RT(StreamCreateWithFlags)(&s, kNonBlocking), "stream", err);
     if (!status)
@@ -149,21 +138,21 @@ stream_create(attn_device device, attn_stream *stream, attn_error *err)
 static attn_status
 stream_synchronize(const attn_stream *stream, attn_error *err)
 {
-    Current current(stream->device.id);
+    OnDevice current(stream->device.id);
     return check(RT(StreamSynchronize)(native(stream)), "stream", err);
 }
 
 static void
 stream_destroy(const attn_stream *stream)
 {
-    Current current(stream->device.id);
+    OnDevice current(stream->device.id);
     (void)RT(StreamDestroy)(native(stream));
 }
 
 static attn_status
 event_create(attn_device device, uint64_t *event, attn_error *err)
 {
-    Current current(device.id);
+    OnDevice current(device.id);
     NativeEvent e = nullptr;
     const attn_status status = check(create_event(&e), "event", err);
     if (!status)
@@ -174,14 +163,14 @@ event_create(attn_device device, uint64_t *event, attn_error *err)
 static attn_status
 event_record(uint64_t event, const attn_stream *stream, attn_error *err)
 {
-    Current current(stream->device.id);
+    OnDevice current(stream->device.id);
     return check(RT(EventRecord)(native_event(event), native(stream)), "event", err);
 }
 
 static attn_status
 event_wait(const attn_stream *stream, uint64_t event, attn_error *err)
 {
-    Current current(stream->device.id);
+    OnDevice current(stream->device.id);
     return check(RT(StreamWaitEvent)(native(stream), native_event(event), 0), "event", err);
 }
 
@@ -205,7 +194,7 @@ event_destroy(uint64_t event)
 static attn_status
 graph_begin(attn_stream *stream, attn_error *err)
 {
-    Current current(stream->device.id);
+    OnDevice current(stream->device.id);
     const attn_status status =
         check(RT(StreamBeginCapture)(native(stream), kCaptureMode), "stream", err);
     stream->capturing = status == ATTN_OK;
@@ -215,7 +204,7 @@ graph_begin(attn_stream *stream, attn_error *err)
 static attn_status
 graph_end(attn_stream *stream, uint64_t *graph, attn_error *err)
 {
-    Current current(stream->device.id);
+    OnDevice current(stream->device.id);
     NativeGraph captured = nullptr;
     NativeGraphExec exec = nullptr;
     attn_status status = check(RT(StreamEndCapture)(native(stream), &captured), "stream", err);
@@ -232,7 +221,7 @@ graph_end(attn_stream *stream, uint64_t *graph, attn_error *err)
 static attn_status
 graph_launch(uint64_t graph, const attn_stream *stream, attn_error *err)
 {
-    Current current(stream->device.id);
+    OnDevice current(stream->device.id);
     return check(RT(GraphLaunch)(reinterpret_cast<NativeGraphExec>(static_cast<uintptr_t>(graph)),
                                  native(stream)),
                  "graph", err);

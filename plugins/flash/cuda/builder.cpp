@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "flash/cuda/builder.h"
 
+#include "common/gpu/on_device.h"
 #include "common/gpu/types.h"
 
 #include <algorithm>
@@ -96,6 +97,7 @@ create(attn_ctx *ctx, const attn_backend *self, const attn_layer *layer, const a
     b->kernel_layer = kernel_layer_of(b->layer);
     b->instance = instance_find(b->layer.q_dtype.code == ATTN_CODE_BFLOAT, int(b->layer.head_dim),
                                 int(b->layer.head_dim_v));
+    const gpu::OnDevice here(b->device.device.id);
     const attn_status status = size_lists(b, err);
     if (status) {
         delete b;
@@ -210,6 +212,7 @@ layer_prepare(attn_builder *b, const attn_head *constants, const attn_binding *m
         return attn_fail(err, ATTN_E_WORKSPACE, "memory", "host or device memory is missing");
     attn_prepared *p = new (memory->host) attn_prepared();
     attn_status status = ATTN_OK;
+    const gpu::OnDevice here(b->device.device.id);
     if (constants)
         status = prepare_constants(b, reinterpret_cast<const attn_flash_constants *>(constants),
                                    static_cast<float *>(memory->device), stream, p, err);

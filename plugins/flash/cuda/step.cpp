@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "flash/cuda/builder.h"
 
+#include "common/gpu/on_device.h"
 #include "common/gpu/types.h"
 
 #include <algorithm>
@@ -101,6 +102,7 @@ build(attn_builder *b, const attn_batch *batch, const attn_kv_group *group,
     plan.batch_out = b->batch;
     plan.decode = b->decode;
     plan.prefill = b->prefill;
+    const gpu::OnDevice here(b->device.device.id);
     status = launch_plan(*stream, plan, err);
     b->built = status == ATTN_OK;
     return status;
@@ -215,6 +217,7 @@ update_cache(attn_builder *b, const attn_head *args, attn_error *err)
     p.v_head = a->v->strides[1];
     const uint32_t limit = uint32_t(b->device.multiprocessors) * 4;
     const uint32_t blocks = std::min(limit, b->limits.max_tokens);
+    const gpu::OnDevice here(b->device.device.id);
     return launch_update(a->stream, blocks, b->instance->bf16, p, err);
 }
 
@@ -307,6 +310,7 @@ forward(attn_builder *b, const attn_head *args, attn_error *err)
     if (status)
         return status;
     fill_rows(b, a, p);
+    const gpu::OnDevice here(b->device.device.id);
     if (prefill)
         status = launch_prefill(b, a->stream, p, err);
     if (decode && !status) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/gpu/device.h"
+#include "common/gpu/on_device.h"
 
 #include <cstdio>
 #include <cuda_runtime_api.h>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/gpu/device.h"
+#include "common/gpu/on_device.h"
 
 #include "common/gpu/emu/matrix.h"
 #include "common/gpu/launch.h"
@@ -7,6 +8,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <new>
 #include <vector>
@@ -41,13 +43,36 @@ stream_of(const attn_stream *s)
     return reinterpret_cast<Stream *>(static_cast<uintptr_t>(s->handle));
 }
 
+/* One device, or as many as EMU_DEVICES says, for tests of hosts that have several. */
+static uint32_t
+num_devices()
+{
+    const char *text = getenv("EMU_DEVICES");
+    const unsigned long n = text ? strtoul(text, nullptr, 10) : 1;
+    return n >= 1 && n <= 8 ? static_cast<uint32_t>(n) : 1;
+}
+
 static attn_status
 check_device(attn_device device, attn_error *err)
 {
-    if (device.type == device_type && device.id == 0)
+    const uint32_t n = num_devices();
+    if (device.type == device_type && device.id >= 0 && static_cast<uint32_t>(device.id) < n)
         return ATTN_OK;
-    return failf(err, ATTN_E_NO_DEVICE, "device", "device %d:%d: there is only %d:0", device.type,
-                 device.id, device_type);
+    return failf(err, ATTN_E_NO_DEVICE, "device", "device %d:%d: there are %u of type %d",
+                 device.type, device.id, n, device_type);
+}
+
+static thread_local int current_device;
+
+OnDevice::OnDevice(int id) : before_(current_device), changed_(true)
+{
+    current_device = id;
+}
+
+OnDevice::~OnDevice()
+{
+    if (changed_)
+        current_device = before_;
 }
 
 attn_status
@@ -56,6 +81,9 @@ emu_enqueue(const attn_stream &stream, Work work, attn_error *err)
     Stream *s = stream_of(&stream);
     if (!s)
         return attn_fail(err, ATTN_E_ARG, "stream", "the null stream: create one");
+    if (stream.device.id != current_device)
+        return failf(err, ATTN_E_DEVICE, "stream", "a stream of device %d while %d is current",
+                     stream.device.id, current_device);
     if (!s->recording)
         return work(err);
     s->recording->work.push_back(std::move(work));
@@ -91,16 +119,16 @@ tensor_map(const TensorShape &shape, TensorMap *map, attn_error *)
 static attn_status
 count(uint32_t *n, attn_error *)
 {
-    *n = 1;
+    *n = num_devices();
     return ATTN_OK;
 }
 
 static attn_status
 info(uint32_t index, attn_device_info *out, attn_error *err)
 {
-    if (index != 0)
-        return failf(err, ATTN_E_ARG, "index", "device %u: there is 1", index);
-    out->device = {device_type, 0};
+    if (index >= num_devices())
+        return failf(err, ATTN_E_ARG, "index", "device %u: there are %u", index, num_devices());
+    out->device = {device_type, static_cast<int32_t>(index)};
     snprintf(out->name, sizeof out->name, "emu:%s", ATTN_EMU_ARCH);
     snprintf(out->arch, sizeof out->arch, "emu:%s", ATTN_EMU_ARCH);
     out->total_bytes = kTotal;
@@ -159,6 +187,7 @@ copy(const attn_stream *stream, uint32_t direction, void *dst, const void *src, 
         status = check_range(src, bytes, "src", err);
     if (status || bytes == 0)
         return status;
+    const OnDevice here(stream->device.id);
     return emu_enqueue(
         *stream,
         [=](attn_error *) {
@@ -174,6 +203,7 @@ fill(const attn_stream *stream, void *dst, uint8_t value, uint64_t bytes, attn_e
     const attn_status status = check_range(dst, bytes, "dst", err);
     if (status || bytes == 0)
         return status;
+    const OnDevice here(stream->device.id);
     return emu_enqueue(
         *stream,
         [=](attn_error *) {
@@ -236,6 +266,7 @@ static attn_status
 event_record(uint64_t event, const attn_stream *stream, attn_error *err)
 {
     Event *e = object_of<Event>(event);
+    const OnDevice here(stream->device.id);
     return emu_enqueue(
         *stream,
         [=](attn_error *) {
@@ -293,6 +324,7 @@ graph_end(attn_stream *stream, uint64_t *graph, attn_error *err)
 static attn_status
 graph_launch(uint64_t graph, const attn_stream *stream, attn_error *err)
 {
+    const OnDevice here(stream->device.id);
     for (const Work &work : object_of<Graph>(graph)->work) {
         const attn_status status = emu_enqueue(*stream, work, err);
         if (status)

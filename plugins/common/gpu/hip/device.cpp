@@ -2,6 +2,7 @@
 #include "common/gpu/device.h"
 #include "common/gpu/hip/api.h"
 #include "common/gpu/hip/launch.h"
+#include "common/gpu/on_device.h"
 
 #include <cstdio>
 
@@ -149,7 +150,7 @@ hip_launch(const void *stub, const char *name, const attn_stream &stream, uint32
            uint32_t threads, uint32_t shared, const void *params, attn_error *err)
 {
     hipFunction_t function;
-    Current current(stream.device.id);
+    OnDevice current(stream.device.id);
     const attn_status status = find(stub, name, &function, err);
     if (status)
         return status;
