@@ -121,8 +121,8 @@ vf_sum(vf v)
 #endif
 }
 
-/* 2^x, relative error below 2e-7; 0 below about -126 (-inf included). x must
- * not exceed 127. */
+/* 2^x, relative error below 2e-7; 0 below about -126 (-inf included), NaN stays
+ * NaN. x must not exceed 127. */
 GEMM_INLINE vf
 vf_exp2(vf x)
 {
@@ -130,7 +130,7 @@ vf_exp2(vf x)
     const __m512 n = _mm512_roundscale_ps((__m512)x, 0);
     const vf r = x - (vf)n;
 #else
-    x = vf_max(x, vf_set(-127.0f));
+    x = vf_max(vf_set(-127.0f), x);
     const vf t = x + vf_set(12582912.0f);
     const vf r = x - (t - vf_set(12582912.0f));
 #endif
@@ -143,7 +143,7 @@ vf_exp2(vf x)
     return (vf)_mm512_scalef_ps((__m512)p, n);
 #else
     const vf y = (vf)((vi)p + ((vi)t << 23));
-    return vf_select((vi)(x > vf_set(-126.0f)), y, vf_set(0.0f));
+    return vf_select((vi)(x < vf_set(-126.0f)), vf_set(0.0f), y);
 #endif
 }
 

@@ -165,8 +165,11 @@ absorbed_wide_tile(absorbed *a, uint32_t key0, uint32_t num, const char **rows, 
         const ptrdiff_t step = run > 1 ? (rows[i + 1] - rows[i]) / 4 : 0;
         core_scores(&a->t, core_cells(rows[i]), step, i, run, direct ? rows[num + i] : NULL);
     }
+    hidden_rows hidden;
     core_softmax(&a->t, (int32_t)key0, num);
+    hidden_take(&a->t, (int32_t)key0, num, rows, &hidden);
     absorbed_values(a, rows, num);
+    hidden_give(&a->t, (int32_t)key0, &hidden);
 }
 
 /* One key tile; behind its rows stand as many of the ones after. */
@@ -183,7 +186,10 @@ absorbed_tile(absorbed *a, uint32_t key0, uint32_t num, const char **rows)
             narrow_softmax(&a->t, (int32_t)key0, num);
         else
             core_softmax(&a->t, (int32_t)key0, num);
+        hidden_rows hidden;
+        hidden_take(&a->t, (int32_t)key0, num, rows, &hidden);
         narrow_values(&a->t, rows, num);
+        hidden_give(&a->t, (int32_t)key0, &hidden);
         a->t.fresh = 0;
         return;
     }

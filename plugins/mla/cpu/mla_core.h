@@ -5,6 +5,7 @@
 #ifndef ATTN_MLA_CPU_MLA_CORE_H
 #define ATTN_MLA_CPU_MLA_CORE_H
 
+#include "mla/cpu/mla_hidden.h"
 #include "mla/cpu/mla_narrow.h"
 
 /* Scores of num keys whose rows start at a, a_row cells apart. soon: NULL, or

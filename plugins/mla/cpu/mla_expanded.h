@@ -17,8 +17,9 @@ typedef struct expanded {
     uint32_t *values; /* [chunk / key_tile] B of key_tile / EPC x dv */
     float *scores;
     uint32_t *probs;
-    float *block;   /* [MLA_EXPAND_ROWS][dn or dv] */
-    uint32_t *rows; /* gathered cache rows */
+    float *block;                           /* [MLA_EXPAND_ROWS][dn or dv] */
+    uint32_t *rows;                         /* gathered cache rows */
+    uint32_t num_hidden, hidden[MLA_CHUNK]; /* keys whose values are not finite */
 } expanded;
 
 static void
@@ -110,6 +111,22 @@ expanded_multiply(const expanded *e, const char *const *rows, uint32_t num, cons
     }
 }
 
+/* Values of keys key0.. that are not finite become zeros: see mla_hidden.h. */
+static void
+expanded_hide(expanded *e, uint32_t key0, uint32_t num)
+{
+    const size_t dv = e->b->dv;
+    for (uint32_t i = 0; i < num; i++) {
+        float sum = 0.0f;
+        for (size_t n = 0; n < dv; n++)
+            sum += e->block[i * dv + n] * 0.0f;
+        if (sum == 0.0f)
+            continue;
+        e->hidden[e->num_hidden++] = key0 + i;
+        memset(e->block + i * dv, 0, dv * sizeof *e->block);
+    }
+}
+
 /* Values of one key tile as B; a missing partner of the last pair is 0. */
 static void
 expanded_values(const expanded *e, uint32_t num, uint32_t *dst)
@@ -128,7 +145,7 @@ expanded_values(const expanded *e, uint32_t num, uint32_t *dst)
 
 /* Keys key0.. into the chunk, at chunk row at (a multiple of key_tile). */
 static void
-expanded_keys(const expanded *e, uint32_t key0, uint32_t num, uint32_t at)
+expanded_keys(expanded *e, uint32_t key0, uint32_t num, uint32_t at)
 {
     const attn_builder *b = e->b;
     const attn_prepared *w = e->step->args->layer;
@@ -147,15 +164,37 @@ expanded_keys(const expanded *e, uint32_t key0, uint32_t num, uint32_t at)
         memcpy(key + b->dn / EPC, core_cells(rows[i]) + b->c / EPC, b->dr / EPC * sizeof *key);
     }
     expanded_multiply(e, rows, num, w->uv + uv, b->dv);
+    expanded_hide(e, key0, num);
     expanded_values(e, num, e->values + (size_t)at / EPC * b->dv);
 }
 
+/* Adds hidden values of keys key0.. to the rows of the tile that see them. */
 static void
-expanded_chunk(const expanded *e, uint32_t key0, uint32_t key1)
+expanded_show(const expanded *e, const core_tile *t, uint32_t key0, uint32_t num)
+{
+    const attn_builder *b = e->b;
+    const attn_tensor *cache = e->step->args->kv_cache;
+    const size_t uv = (size_t)e->head * (b->c / EPC) * b->dv;
+    for (uint32_t i = 0; i < e->num_hidden; i++) {
+        const uint32_t x = e->hidden[i] - key0;
+        const char *row;
+        if (x >= num)
+            continue;
+        core_rows(b, cache, e->req, e->hidden[i], 1, &row);
+        cells_from(e->rows, row, b->kv_type, b->c);
+        row = (const char *)e->rows;
+        expanded_multiply(e, &row, 1, e->step->args->layer->uv + uv, b->dv);
+        hidden_add(t, (int32_t)key0, x, e->block, GT_F32);
+    }
+}
+
+static void
+expanded_chunk(expanded *e, uint32_t key0, uint32_t key1)
 {
     const uint32_t tile = e->b->key_tile;
     const ptrdiff_t v_panel = (ptrdiff_t)(tile / EPC) * GEMM_PANEL;
     core_tile t;
+    e->num_hidden = 0;
     for (uint32_t k = key0; k < key1; k += tile)
         expanded_keys(e, k, key1 - k < tile ? key1 - k : tile, k - key0);
     for (uint32_t r = 0; r < e->num; r += MLA_ROWS) {
@@ -166,6 +205,7 @@ expanded_chunk(const expanded *e, uint32_t key0, uint32_t key1)
             core_softmax(&t, (int32_t)k, num);
             core_values(&t, num, e->values + (size_t)(k - key0) / EPC * e->b->dv, v_panel, 0,
                         e->b->dv);
+            expanded_show(e, &t, k, num);
         }
     }
 }
