@@ -10,9 +10,11 @@
  *                            acc[N/2] of 64xN (row 16 warp + l/4 + 8i, column 8j + 2(l%4) + e at
  *                            acc[4j + 2i + e]) (+)= A[64x16] B[16xN]
  * wgmma_fence() before the first of a chain, wgmma_commit(), wgmma_wait<N>(acc...)
- * desc_k(a): K-major tile of rows of 128 bytes, swizzled; +2 steps 16 elements of K.
- * desc_mn(a, slab): MN-major, rows of 64 elements, slab bytes between groups of 64 columns;
- *                            +128 steps 16 rows of K. */
+ * desc(low, group)           a matrix in shared memory: rows of 128 bytes, swizzled, `group` bytes
+ *                            from eight rows to the next eight
+ * desc_low(a, slab)          its low word: where it starts, and for a matrix whose rows run along K
+ *                            (TransB) the bytes from 64 columns to the next 64. Adding bytes / 16
+ *                            moves the start. Made anew at each call, never kept in a register. */
 #ifndef ATTN_GPU_HOPPER_H
 #define ATTN_GPU_HOPPER_H
 
@@ -23,5 +25,16 @@
 #elif defined(GPU_EMU)
 #include "common/gpu/hopper_emu.h"
 #endif
+
+namespace gpu
+{
+
+GPU_FN uint64_t
+desc(uint32_t low, uint32_t group)
+{
+    return uint64_t{1u << 30 | group >> 4} << 32 | low;
+}
+
+} // namespace gpu
 
 #endif /* ATTN_GPU_HOPPER_H */

@@ -52,16 +52,22 @@ template <int D>
 GPU_FN void
 tma_load(uint32_t to, const TensorMap *map, uint32_t bar, const int (&c)[D])
 {
-    static_assert(D == 3 || D == 4, "boxes of three or four dimensions");
+    static_assert(D >= 3 && D <= 5, "boxes of three to five dimensions");
     if constexpr (D == 3)
         asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::"
                      "bytes [%0], [%1, {%3, %4, %5}], [%2];" ::"r"(window(to)),
                      "l"(map), "r"(window(bar)), "r"(c[0]), "r"(c[1]), "r"(c[2])
                      : "memory");
-    else
+    else if constexpr (D == 4)
         asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::"
                      "bytes [%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(window(to)),
                      "l"(map), "r"(window(bar)), "r"(c[0]), "r"(c[1]), "r"(c[2]), "r"(c[3])
+                     : "memory");
+    else
+        asm volatile("cp.async.bulk.tensor.5d.shared::cluster.global.tile.mbarrier::complete_tx::"
+                     "bytes [%0], [%1, {%3, %4, %5, %6, %7}], [%2];" ::"r"(window(to)),
+                     "l"(map), "r"(window(bar)), "r"(c[0]), "r"(c[1]), "r"(c[2]), "r"(c[3]),
+                     "r"(c[4])
                      : "memory");
 }
 GPU_FN void
@@ -88,16 +94,12 @@ regs_take()
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N));
 }
 
-GPU_FN uint64_t
-desc_k(uint32_t a)
+GPU_FN uint32_t
+desc_low(uint32_t a, uint32_t slab)
 {
-    return uint64_t{1} << 62 | uint64_t{64} << 32 | uint64_t{1} << 16 | (window(a) >> 4 & 0x3FFFu);
-}
-GPU_FN uint64_t
-desc_mn(uint32_t a, uint32_t slab)
-{
-    return uint64_t{1} << 62 | uint64_t{64} << 32 | uint64_t{slab >> 4} << 16 |
-           (window(a) >> 4 & 0x3FFFu);
+    uint32_t low = slab >> 4 << 16 | (window(a) >> 4 & 0x3FFFu);
+    asm volatile("" : "+r"(low));
+    return low;
 }
 
 GPU_FN void

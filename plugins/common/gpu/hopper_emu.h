@@ -63,15 +63,10 @@ regs_take()
 {
 }
 
-inline uint64_t
-desc_k(uint32_t a)
+inline uint32_t
+desc_low(uint32_t a, uint32_t slab)
 {
-    return uint64_t{1} << 62 | uint64_t{64} << 32 | uint64_t{1} << 16 | (a >> 4 & 0x3FFFu);
-}
-inline uint64_t
-desc_mn(uint32_t a, uint32_t slab)
-{
-    return uint64_t{1} << 62 | uint64_t{64} << 32 | uint64_t{slab >> 4} << 16 | (a >> 4 & 0x3FFFu);
+    return slab >> 4 << 16 | (a >> 4 & 0x3FFFu);
 }
 
 template <class T, int N, bool TransB> struct Wgmma {

@@ -267,7 +267,9 @@ log2f_(float x)
 GPU_FN float
 rcpf_(float x)
 {
-    return __frcp_rn(x);
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
 }
 
 template <class T>

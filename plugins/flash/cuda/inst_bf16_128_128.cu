@@ -2,4 +2,3 @@
 #include "flash/cuda/instance.h"
 
 FLASH_INSTANCE(bf16, 128, 128)
-FLASH_HOPPER(bf16, 128, 128, 128)

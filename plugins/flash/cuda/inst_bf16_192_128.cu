@@ -2,4 +2,3 @@
 #include "flash/cuda/instance.h"
 
 FLASH_INSTANCE(bf16, 192, 128)
-FLASH_HOPPER(bf16, 192, 128, 128)

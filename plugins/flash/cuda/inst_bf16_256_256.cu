@@ -2,4 +2,3 @@
 #include "flash/cuda/instance.h"
 
 FLASH_INSTANCE(bf16, 256, 256)
-FLASH_HOPPER(bf16, 256, 256, 64)

@@ -2,4 +2,3 @@
 #include "flash/cuda/instance.h"
 
 FLASH_INSTANCE(bf16, 64, 64)
-FLASH_HOPPER(bf16, 64, 64, 128)

@@ -2,4 +2,3 @@
 #include "flash/cuda/instance.h"
 
 FLASH_INSTANCE(f16, 192, 128)
-FLASH_HOPPER(f16, 192, 128, 128)

@@ -2,4 +2,3 @@
 #include "flash/cuda/instance.h"
 
 FLASH_INSTANCE(f16, 256, 256)
-FLASH_HOPPER(f16, 256, 256, 64)

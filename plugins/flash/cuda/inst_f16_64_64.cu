@@ -2,4 +2,3 @@
 #include "flash/cuda/instance.h"
 
 FLASH_INSTANCE(f16, 64, 64)
-FLASH_HOPPER(f16, 64, 64, 128)

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* instance.h - FLASH_INSTANCE(bf16, 128, 128), FLASH_HOPPER(bf16, 128, 128, 128): the kernels of
- * one type and widths; the last number is the keys of a tile. */
+/* instance.h - FLASH_INSTANCE(bf16, 128, 128): the general kernels of one type and widths. */
 #ifndef ATTN_FLASH_CUDA_INSTANCE_H
 #define ATTN_FLASH_CUDA_INSTANCE_H
 
 #include "common/gpu/launch.h"
 #include "flash/cuda/general.h"
-#include "flash/cuda/hopper.h"
 #include "flash/cuda/kernels.h"
 
 namespace flash
@@ -43,21 +41,6 @@ kernel_of()
     const Instance instance_##type##_##d##_##dv = {gpu::Element<gpu::type>::is_bf16, d, dv,        \
                                                    kernel_of<General<gpu::type, d, dv, true>>(),   \
                                                    kernel_of<General<gpu::type, d, dv, false>>()}; \
-    }
-
-#define FLASH_HOPPER(type, d, dv, keys)                                       \
-    namespace flash                                                           \
-    {                                                                         \
-    typedef Hopper<gpu::type, d, dv, keys> hopper_kernel_##type##_##d##_##dv; \
-    extern const HopperInstance hopper_##type##_##d##_##dv;                   \
-    const HopperInstance hopper_##type##_##d##_##dv = {                       \
-        gpu::Element<gpu::type>::is_bf16,                                     \
-        d,                                                                    \
-        dv,                                                                   \
-        hopper_kernel_##type##_##d##_##dv::kRows,                             \
-        keys,                                                                 \
-        prepare_kernel<hopper_kernel_##type##_##d##_##dv>,                    \
-        launch_kernel<hopper_kernel_##type##_##d##_##dv>};                    \
     }
 
 #endif /* ATTN_FLASH_CUDA_INSTANCE_H */

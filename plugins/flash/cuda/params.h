@@ -84,13 +84,23 @@ struct Forward {
     Cache k, v;
     const float *k_scale, *v_scale; /* [Hkv] or NULL */
     const float *sinks, *slopes;    /* [H] or NULL */
-    int32_t q_vector, out_vector;
+    int32_t q_vector;
+    int32_t out_vector; /* elements that may be written at a time: 0 or 1: one, 2, 8 */
+};
+
+/* How bulk copies read a cache, and how its tiles lie in shared memory: bytes from a group of eight
+ * rows to the next, and from 64 elements of a row to the next 64. */
+struct HopperMap {
+    gpu::TensorMap map;
+    int32_t head_slabs; /* a copy takes whole pages: slabs of 64 from a head to the next; 0: no */
+    int32_t group_bytes, slab_bytes;
 };
 
 /* Forward, and where bulk copies read. */
 struct HopperForward {
     Forward forward;
-    gpu::TensorMap q, k, v;
+    gpu::TensorMap q;
+    HopperMap k, v;
 };
 
 struct Update {

@@ -18,7 +18,7 @@ struct PlanKernel {
     static constexpr int kThreads = 256, kMinBlocks = 1;
     static constexpr const char *kName = "flash_plan";
     static constexpr int kBuckets = 64, kSections = 16;
-    static constexpr int kSectionBytes = 8 << 20;
+    static constexpr int kSectionBytes = 40 << 20;
 
     /* Shared words. */
     enum : uint32_t {
@@ -161,21 +161,23 @@ struct PlanKernel {
         });
     }
 
-    /* Heads that are worked on at a time, so that their keys and values stay close in the L2. */
-    static GPU_FN int section_heads(const Plan &p, int longest)
+    /* Heads are worked on in sections, so that their keys and values stay close in the L2. */
+    static GPU_FN int sections_of(const Plan &p, int longest)
     {
         const int bytes = (p.layer.d + p.layer.dv) * 2 * p.prefill.keys;
-        const int fit = kSectionBytes / bytes / longest, heads = p.layer.num_kv_heads;
-        return max_(max_(1, fit), (heads + kSections - 1) / kSections);
+        const int fit = max_(1, kSectionBytes / bytes / longest), heads = p.layer.num_kv_heads;
+        return min_((heads + fit - 1) / fit, kSections);
     }
 
     /* Calls f(bucket word, first head, heads) for each section of a tile. */
     template <class F> static GPU_FN void each_section(const Plan &p, int keys, int longest, F f)
     {
-        const int each = section_heads(p, longest), heads = p.layer.num_kv_heads;
+        const int sections = sections_of(p, longest), heads = p.layer.num_kv_heads;
         const int bucket = bucket_of(keys, longest);
-        for (int head = 0, i = bucket; head < heads; head += each, i += kBuckets)
-            f(kBucket + 4 * uint32_t(i), head, min_(each, heads - head));
+        for (int i = 0; i < sections; i++) {
+            const int head = heads * i / sections, end = heads * (i + 1) / sections;
+            f(kBucket + 4 * uint32_t(i * kBuckets + bucket), head, end - head);
+        }
     }
 
     /* Counts the items of each section's buckets of lengths, then places them: section by section,

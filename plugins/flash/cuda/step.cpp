@@ -260,8 +260,10 @@ fill_rows(const attn_builder *b, const attn_flash_forward *a, Forward &p)
     p.out_token = a->out->strides[0];
     p.out_head = a->out->strides[1];
     p.q_vector = vector_rows(a->q, p.layer.d);
-    p.out_vector =
-        p.layer.dv % 2 == 0 && aligned(p.out, 4) && p.out_token % 2 == 0 && p.out_head % 2 == 0;
+    for (int32_t n : {2, 8})
+        if (p.layer.dv % n == 0 && aligned(p.out, 2 * n) && p.out_token % n == 0 &&
+            p.out_head % n == 0)
+            p.out_vector = n;
     if (a->layer) {
         p.sinks = a->layer->sinks;
         p.slopes = a->layer->slopes;
