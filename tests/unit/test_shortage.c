@@ -6,9 +6,10 @@
 #include <unistd.h>
 
 #include "alloc_fail.h"
-#include "unit.h"
+#include "unit_config.h"
 
 static attn_error err;
+static attn_config *config;
 static attn_registry *registry;
 
 /* Small layers with what their families may have. */
@@ -184,8 +185,9 @@ open_registry(void)
     char path[4096];
     const char *top = getenv("top_builddir");
     snprintf(path, sizeof path, "%s/.libs/attn_hello.so", top ? top : ".");
-    const attn_registry_params params = {.struct_size = sizeof params,
-                                         .only_library = path};
+    config = unit_trusting_config();
+    const attn_registry_params params = {
+        .struct_size = sizeof params, .config = config, .only_library = path};
     ck_assert_good(attn_registry_open(&params, &registry, &err), err);
     ck_assert_ptr_nonnull(attn_registry_find(registry, "hello"));
 }
@@ -197,6 +199,7 @@ START_TEST(running)
     EACH_ALLOCATION(run(&l), 30);
     EACH_ALLOCATION(bench(&l), 10);
     attn_registry_close(registry);
+    attn_config_free(config);
 }
 END_TEST
 

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "unit.h"
+#include "unit_config.h"
 
 static attn_error err;
 
@@ -58,8 +58,9 @@ START_TEST(both_devices_run)
     setenv("EMU_DEVICES", "2", 1);
     snprintf(path, sizeof path, "%s/.libs/attn_flash_cuda_emu.so",
              top ? top : ".");
-    const attn_registry_params params = {.struct_size = sizeof params,
-                                         .only_library = path};
+    attn_config *config = unit_trusting_config();
+    const attn_registry_params params = {
+        .struct_size = sizeof params, .config = config, .only_library = path};
     ck_assert_good(attn_registry_open(&params, &registry, &err), err);
     ck_assert_uint_eq(attn_registry_count(registry), 2);
     for (uint32_t i = 0; i < 2; i++) {
@@ -72,6 +73,7 @@ START_TEST(both_devices_run)
         run_on(registry, e, ATTN_RUN_CAPTURE);
     }
     attn_registry_close(registry);
+    attn_config_free(config);
 }
 END_TEST
 
