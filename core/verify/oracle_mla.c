@@ -97,15 +97,21 @@ load_head(work *w, uint32_t h)
     attn_narrow(w->w_uvf, w->w_uv, nv);
 }
 
-/* One row of weights against the latents of all keys, rounded as operands. */
+/* Rows of weights against the latents of all keys, rounded as operands. */
 static void
-expand_row(const work *w, const float *weights, size_t n, float *to)
+expand_rows(const work *w, const float *weights, size_t rows, size_t n,
+            float *to)
 {
     const attn_operand kind = attn_operand_of(w->l->q_dtype);
-    memset(to, 0, n * sizeof *to);
-    for (size_t i = 0; i < w->l->kv_lora_rank; i++)
-        attn_axpy_f32(to, w->rowst + i * n, weights[i], n);
-    for (size_t j = 0; j < n; j++)
+    const size_t c = w->l->kv_lora_rank;
+    size_t i = 0;
+    memset(to, 0, rows * n * sizeof *to);
+    for (; i + 4 <= rows; i += 4)
+        attn_axpy4_f32(to + i * n, w->rowst, weights + i * c, c, c, n);
+    for (; i < rows; i++)
+        for (size_t k = 0; k < c; k++)
+            attn_axpy_f32(to + i * n, w->rowst + k * n, weights[i * c + k], n);
+    for (size_t j = 0; j < rows * n; j++)
         to[j] = attn_operand_round(to[j], kind);
 }
 
@@ -113,15 +119,12 @@ expand_row(const work *w, const float *weights, size_t n, float *to)
 static void
 expand(work *w, uint32_t r)
 {
-    const size_t c = w->l->kv_lora_rank, dv = w->l->v_head_dim,
-                 n = (size_t)w->p->seq_lens[r];
-    for (size_t i = 0; i < w->l->qk_nope_head_dim; i++)
-        expand_row(w, w->w_ukf + i * c, n, w->kt + i * n);
-    for (size_t i = 0; i < dv; i++) {
-        expand_row(w, w->w_uvf + i * c, n, w->vt + i * n);
+    const size_t dv = w->l->v_head_dim, n = (size_t)w->p->seq_lens[r];
+    expand_rows(w, w->w_ukf, w->l->qk_nope_head_dim, n, w->kt);
+    expand_rows(w, w->w_uvf, dv, n, w->vt);
+    for (size_t i = 0; i < dv; i++)
         for (size_t j = 0; j < n; j++)
             w->v[j * dv + i] = w->vt[i * n + j];
-    }
 }
 
 static void

@@ -51,6 +51,19 @@ axpy_f32(float *restrict y, const float *restrict x, float w, size_t n)
         y[i] += x[i] * w;
 }
 
+CLONES static void
+tile_f32(float *restrict y0, float *restrict y1, float *restrict y2,
+         float *restrict y3, const float *restrict x0, const float *restrict x1,
+         const float *restrict w, size_t n)
+{
+    for (size_t j = 0; j < n; j++) {
+        y0[j] = (y0[j] + x0[j] * w[0]) + x1[j] * w[1];
+        y1[j] = (y1[j] + x0[j] * w[2]) + x1[j] * w[3];
+        y2[j] = (y2[j] + x0[j] * w[4]) + x1[j] * w[5];
+        y3[j] = (y3[j] + x0[j] * w[6]) + x1[j] * w[7];
+    }
+}
+
 double
 attn_dot_f64(const double *a, const double *b, size_t n)
 {
@@ -67,6 +80,23 @@ void
 attn_axpy_f32(float *restrict y, const float *restrict x, float w, size_t n)
 {
     axpy_f32(y, x, w, n);
+}
+
+void
+attn_axpy4_f32(float *restrict y, const float *restrict x, const float *w,
+               size_t stride, size_t count, size_t n)
+{
+    size_t i = 0;
+    for (; i + 2 <= count; i += 2) {
+        const float *a = w + i, *b = a + stride, *c = b + stride,
+                    *d = c + stride;
+        const float eight[] = {a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1]};
+        tile_f32(y, y + n, y + 2 * n, y + 3 * n, x + i * n, x + (i + 1) * n,
+                 eight, n);
+    }
+    for (; i < count; i++)
+        for (size_t k = 0; k < 4; k++)
+            axpy_f32(y + k * n, x + i * n, w[k * stride + i], n);
 }
 
 void

@@ -47,6 +47,11 @@ void attn_axpy_f64(double *restrict y, const double *restrict x, double w,
 void attn_axpy_f32(float *restrict y, const float *restrict x, float w,
                    size_t n);
 
+/* [any] Four rows y[4, n], each as attn_axpy_f32 once for each of x[count, n]
+ * in order, to the bit; row k takes the factors w[k * stride] and on. */
+void attn_axpy4_f32(float *restrict y, const float *restrict x, const float *w,
+                    size_t stride, size_t count, size_t n);
+
 /* [any] Narrow n doubles that floats hold exactly. */
 void attn_narrow(float *dst, const double *src, size_t n);
 
