@@ -117,10 +117,10 @@ expanded_hide(expanded *e, uint32_t key0, uint32_t num)
 {
     const size_t dv = e->b->dv;
     for (uint32_t i = 0; i < num; i++) {
-        float sum = 0.0f;
-        for (size_t n = 0; n < dv; n++)
-            sum += e->block[i * dv + n] * 0.0f;
-        if (sum == 0.0f)
+        vf sum = vf_set(0.0f);
+        for (size_t n = 0; n < dv; n += VL)
+            sum = vf_fma(vf_load(e->block + i * dv + n), vf_set(0.0f), sum);
+        if (vf_sum(sum) == 0.0f)
             continue;
         e->hidden[e->num_hidden++] = key0 + i;
         memset(e->block + i * dv, 0, dv * sizeof *e->block);
