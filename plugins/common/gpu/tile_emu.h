@@ -246,15 +246,8 @@ unpack2(uint32_t u, float &lo, float &hi)
     lo = to_float(T{uint16_t(u)});
     hi = to_float(T{uint16_t(u >> 16)});
 }
-/* Two fp8 codes (low byte first) to two T, exact. */
-template <class T>
-uint32_t
-fp8x2_to(uint32_t codes, bool e5m2)
-{
-    const uint32_t m = e5m2 ? 2 : 3;
-    return pack2<T>(fp8_to_float(codes & 255u, m), fp8_to_float(codes >> 8 & 255u, m));
-}
-
 } // namespace gpu
+
+#include "common/gpu/fp8.h"
 
 #endif /* ATTN_GPU_TILE_EMU_H */

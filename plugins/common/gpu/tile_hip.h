@@ -263,20 +263,8 @@ unpack2(uint32_t u, float &lo, float &hi)
         hi = float(h.y);
     }
 }
-/* Two fp8 codes (low byte first) to two T, exact. The caches hold the OCP encodings, which this
- * chip's own conversions (FNUZ, bias one higher) would read as half the value and 0x80 as NaN. */
-template <class T>
-GPU_FN uint32_t
-fp8x2_to(uint32_t codes, bool e5m2)
-{
-    const uint32_t m = e5m2 ? 2 : 3;
-    const float lo = fp8_to_float(codes & 255u, m), hi = fp8_to_float(codes >> 8 & 255u, m);
-    if constexpr (Element<T>::is_bf16)
-        return float_to_bits(lo) >> 16 | (float_to_bits(hi) & 0xFFFF0000u);
-    else
-        return pack2<T>(lo, hi);
-}
-
 } // namespace gpu
+
+#include "common/gpu/fp8.h"
 
 #endif /* ATTN_GPU_TILE_HIP_H */

@@ -111,7 +111,8 @@ GPU_FN Stat
 add_splits(const Forward &p, const Item &item, int row, int col, float max, float (&pair)[2])
 {
     Stat all = {max, 0.0f};
-    for (int s = 0; s < item.splits && max != FLASH_NONE; s += kAtOnce) {
+    const float base = max == FLASH_NONE ? 0.0f : max; /* NaN scores have no maximum, but a sum */
+    for (int s = 0; s < item.splits; s += kAtOnce) {
         float stat[kAtOnce][2], value[kAtOnce][2];
         GPU_UNROLL
         for (int i = 0; i < kAtOnce; i++) {
@@ -126,7 +127,7 @@ add_splits(const Forward &p, const Item &item, int row, int col, float max, floa
         }
         GPU_UNROLL
         for (int i = 0; i < kAtOnce; i++) {
-            const float weight = s + i < item.splits ? gpu::exp2f_(stat[i][0] - max) : 0.0f;
+            const float weight = s + i < item.splits ? gpu::exp2f_(stat[i][0] - base) : 0.0f;
             all.sum += weight * stat[i][1];
             pair[0] += weight * value[i][0];
             pair[1] += weight * value[i][1];

@@ -269,10 +269,11 @@ template <class T, int DQ, int DV, bool Decode> struct General {
             for (int n = 0; n < 4; n++)
                 all.max =
                     fmaxf(all.max, gpu::lds<float>(kMergeStat + uint32_t((n * 16 + row) * 8)));
-            for (int n = 0; n < 4 && all.max != FLASH_NONE; n++) {
+            const float base = all.max == FLASH_NONE ? 0.0f : all.max;
+            for (int n = 0; n < 4; n++) {
                 const uint32_t stat = kMergeStat + uint32_t((n * 16 + row) * 8);
                 const uint32_t at = kMerge + uint32_t(((n * 16 + row) * kMergeStride + col) * 4);
-                const float weight = gpu::exp2f_(gpu::lds<float>(stat) - all.max);
+                const float weight = gpu::exp2f_(gpu::lds<float>(stat) - base);
                 all.sum += weight * gpu::lds<float>(stat + 4);
                 pair[0] += weight * gpu::lds<float>(at);
                 pair[1] += weight * gpu::lds<float>(at + 4);

@@ -3,27 +3,11 @@
 #ifndef ATTN_FLASH_CUDA_INSTANCE_H
 #define ATTN_FLASH_CUDA_INSTANCE_H
 
-#include "common/gpu/launch.h"
 #include "flash/cuda/general.h"
-#include "flash/cuda/kernels.h"
+#include "flash/cuda/launchers.h"
 
 namespace flash
 {
-
-template <class K>
-attn_status
-prepare_kernel(int *blocks, attn_error *err)
-{
-    return gpu::prepare<K>(K::kSharedBytes, blocks, err);
-}
-
-template <class K>
-attn_status
-launch_kernel(const attn_stream &stream, uint32_t blocks, const typename K::Params &p,
-              attn_error *err)
-{
-    return gpu::launch<K>(stream, blocks, K::kSharedBytes, p, err);
-}
 
 template <class K>
 constexpr Kernel

@@ -37,8 +37,10 @@ describe(int dq, int dv, const char *name)
            "\"_ZN3gpu6kernelIN5flash%sINS_%sELi%dELi%dEEEEEvNT_6ParamsE\",\n",
            separator, K::kName, type + 1, dq, dv, name, type, dq, dv);
     printf(" \"block\": %d, \"grid\": \"compute units x resident blocks\", \"lds\": %u,\n"
-           " \"rows\": %d, \"keys\": %d, \"matrix_rows\": %d, \"mfma_per_tile\": %d,\n",
-           K::kThreads, K::kSharedBytes, K::kRows, K::kKeys, K::M, K::kProducts);
+           " \"rows\": %d, \"keys\": %d, \"matrix_rows\": %d, \"mfma_per_tile\": %d,\n"
+           " \"exponentials_per_tile\": %d, \"halves\": %d,\n",
+           K::kThreads, K::kSharedBytes, K::kRows, K::kKeys, K::M, K::kProducts,
+           K::Part::kBlocks * K::Part::R, K::kThreads == 512);
     printf(" \"arguments\": [{\"name\": \"params\", \"offset\": 0, \"size\": %zu,\n  \"fields\": [",
            sizeof(flash::Forward));
     const char *comma = "";

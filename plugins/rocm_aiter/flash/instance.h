@@ -3,27 +3,12 @@
 #ifndef ATTN_ROCM_FLASH_INSTANCE_H
 #define ATTN_ROCM_FLASH_INSTANCE_H
 
-#include "common/gpu/launch.h"
-#include "flash/cuda/kernels.h"
+#include "flash/cuda/launchers.h"
 #include "rocm_aiter/flash/decode.h"
 #include "rocm_aiter/flash/prefill.h"
 
 namespace flash
 {
-
-template <class K>
-attn_status
-prepare_kernel(int *blocks, attn_error *err)
-{
-    return gpu::prepare<K>(K::kSharedBytes, blocks, err);
-}
-
-template <class K>
-attn_status
-launch_kernel(const attn_stream &stream, uint32_t blocks, const Forward &p, attn_error *err)
-{
-    return gpu::launch<K>(stream, blocks, K::kSharedBytes, p, err);
-}
 
 /* Not constexpr: a constant would be compiled for the device too, with its host functions. */
 template <class Decode, class Prefill>

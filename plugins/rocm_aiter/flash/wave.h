@@ -12,9 +12,6 @@
 namespace flash
 {
 
-/* How far scores may pass the reference of a row, in log2 units, before its sums are rescaled. */
-constexpr float kSlack = 8.0f;
-
 /* Two weights, rounded to nearest even. A NaN need not survive: it is in the row's sum. */
 template <class T>
 GPU_FN uint32_t
@@ -39,7 +36,6 @@ template <class T, int DQ, int DV, int M, int Keys> struct Wave {
     typedef float Scores[kBlocks][R];
     typedef uint32_t Weights[kBlocks][R / 2];
 
-    /* max: the reference that sums and values are relative to, log2 units. */
     struct State {
         float o[kColumns][R];
         float max, sum;
@@ -157,8 +153,9 @@ template <class T, int DQ, int DV, int M, int Keys> struct Wave {
         }
     }
 
-    /* Scores of keys from `first` to weights 2^(score - max); sums and values are rescaled where a
-     * score passes the reference by more than the slack. */
+    /* Scores of keys from `first` to weights 2^(score - max). Sums and values are rescaled only
+     * where a tile has a new maximum; a reference that lags behind would cost the largest weight,
+     * which is 1, its exactness. */
     static GPU_FN void soften(Weights &w, Scores &s, State &st, const View &v, int first)
     {
         float scale = v.score.scale;
@@ -167,7 +164,7 @@ template <class T, int DQ, int DV, int M, int Keys> struct Wave {
             scale = 1.0f;
         }
         const float top = largest(s) * scale;
-        if (top > st.max + kSlack)
+        if (top > st.max)
             rescale(st, top);
         const float base = st.max == FLASH_NONE ? 0.0f : st.max;
         float sum = 0.0f;
