@@ -153,11 +153,49 @@ wide2_row(double *row, uint32_t n, wd decay, wd u, const double *bb, const doubl
         y0 = s0 * wd_load(cc + i) + y0;
         y1 = s1 * wd_load(cc + i + WD_LANES) + y1;
     }
-    const wd y = y0 + y1;
-    double sum = 0.0;
-    for (int i = 0; i < WD_LANES; i++)
-        sum += y[i];
-    return sum;
+    return wd_sum(y0 + y1);
+}
+
+/* The same, of a row that is read and written where it is kept. */
+GEMM_INLINE double
+wide2_row_once(const float *src, float *dst, uint32_t n, wd decay, wd u, const double *bb,
+               const double *cc)
+{
+    wd y0 = wd_set(0.0), y1 = y0;
+    for (uint32_t i = 0; i < n; i += 2 * WD_LANES) {
+        const wd s0 = wd_widen(src + i) * decay + u * wd_load(bb + i);
+        const wd s1 = wd_widen(src + i + WD_LANES) * decay + u * wd_load(bb + i + WD_LANES);
+        wd_narrow(dst + i, s0);
+        wd_narrow(dst + i + WD_LANES, s1);
+        y0 = s0 * wd_load(cc + i) + y0;
+        y1 = s1 * wd_load(cc + i + WD_LANES) + y1;
+    }
+    return wd_sum(y0 + y1);
+}
+
+/* One token, an f32 state: it streams through once. */
+static void
+wide2_once(const wide2 *w, uint32_t h)
+{
+    static const float zero[MAMBA_MAX_DIM] = {0};
+    const scan2 *k = &w->k;
+    const attn_builder *b = k->b;
+    const int64_t step = k->s->ssm->strides[2] * (int64_t)sizeof(float);
+    const double *in = w->conv, dt = w->dt[h * MAMBA_CHUNK];
+    const double *bb = in + k->part[1].at, *cc = in + k->part[2].at;
+    const wd decay = wd_exp2_any(wd_set(w->log2[h * MAMBA_CHUNK]));
+    const int32_t check = mamba_checkpoint(b, k->q, 0);
+    char *dst = scan2_slot(k, mamba_target(b, k->q, 0), h);
+    const char *src = k->fresh ? (const char *)zero : scan2_slot(k, k->q->slot_in, h);
+    for (uint32_t p = 0; p < b->p; p++) {
+        const wd u = wd_set(dt * in[h * b->p + p]);
+        w->y[wide2_at(0, p)] = wide2_row_once((const float *)(const void *)src,
+                                              (float *)(void *)dst, b->n, decay, u, bb, cc);
+        if (check >= 0)
+            memcpy(scan2_slot(k, check, h) + p * step, dst, b->n * sizeof(float));
+        src += k->fresh ? 0 : step;
+        dst += step;
+    }
 }
 
 static void
@@ -376,7 +414,10 @@ wide2_task(const mamba_step *s, uint32_t task, char *scratch)
     }
     wide2_inputs(&w, 0, w.k.q->num);
     for (uint32_t h = 0; h < w.k.num; h++) {
-        wide2_rows(&w, h);
+        if (w.k.q->num == 1 && w.k.b->ssm_type == GT_F32)
+            wide2_once(&w, h);
+        else
+            wide2_rows(&w, h);
         wide2_store(&w, h, 0, w.k.q->num);
     }
 }
