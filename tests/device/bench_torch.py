@@ -214,6 +214,18 @@ def decode(lib, a, bw):
         ours("decode", lib, a, "auto", q, k, v, True, [16], *args, flush=flush, kv8=True)
 
 
+def open_shim(path):
+    lib = C.CDLL(path)
+    lib.shim_open.restype = C.c_void_p
+    lib.shim_workspace_bytes.restype = C.c_uint64
+    lib.shim_error.restype = C.c_char_p
+    lib.shim_workspace_bytes.argtypes = lib.shim_close.argtypes = [C.c_void_p]
+    lib.shim_bind.argtypes = [C.c_void_p] * 3
+    lib.shim_build.argtypes = [C.c_void_p] + [C.c_int] * 4 + [C.c_void_p] * 4 + [C.c_int] * 2
+    lib.shim_forward.argtypes = [C.c_void_p] + [C.c_int] * 2 + [C.c_void_p] * 4 + [C.c_int]
+    return lib
+
+
 def main():
     global stream
     ap = argparse.ArgumentParser()
@@ -226,14 +238,7 @@ def main():
     ap.add_argument("--blocks", default="16,128")
     a = ap.parse_args()
     a.kernels, a.blocks = a.kernels.split(","), [int(b) for b in a.blocks.split(",")]
-    lib = C.CDLL(a.shim)
-    lib.shim_open.restype = C.c_void_p
-    lib.shim_workspace_bytes.restype = C.c_uint64
-    lib.shim_error.restype = C.c_char_p
-    lib.shim_workspace_bytes.argtypes = lib.shim_close.argtypes = [C.c_void_p]
-    lib.shim_bind.argtypes = [C.c_void_p] * 3
-    lib.shim_build.argtypes = [C.c_void_p] + [C.c_int] * 4 + [C.c_void_p] * 4 + [C.c_int] * 2
-    lib.shim_forward.argtypes = [C.c_void_p] + [C.c_int] * 2 + [C.c_void_p] * 4 + [C.c_int]
+    lib = open_shim(a.shim)
     torch.manual_seed(0)
     stream = torch.cuda.Stream()
     print("torch", torch.__version__, "cuDNN", torch.backends.cudnn.version(), torch.cuda.get_device_name())
