@@ -274,6 +274,11 @@ START_TEST(a_row_for_each_device)
         ck_assert_int_eq(e->device_id, i ? 6 : 4);
         ck_assert_uint_eq(e->device_index, i);
         ck_assert_uint_eq(e->num_devices, 2);
+        alloc_fail_start(0);
+        const attn_status short_of = attn_registry_context(r, e, &again, &err);
+        const size_t asked = alloc_fail_stop();
+        ck_assert_int_eq(short_of, asked ? ATTN_E_NOMEM : ATTN_OK);
+        ck_assert(i > 0 || asked > 0);
         ck_assert_good(attn_registry_context(r, e, &ctx[i], &err), err);
         ck_assert_int_eq(*(int32_t *)(void *)ctx[i], e->device_id);
         ck_assert_good(attn_registry_context(r, e, &again, &err), err);
@@ -327,7 +332,41 @@ START_TEST(allocation_failures)
 }
 END_TEST
 
+/* The same for a file that the process has never loaded: each attempt has a
+ * copy of its own. The last has no allocation left that could fail. */
+START_TEST(allocation_failures_of_a_first_load)
+{
+    char command[4400], ini[256];
+    size_t seen = 0, i = 0;
+    make_dir();
+    for (; i == 0 || seen >= i; i++) {
+        attn_registry *r = NULL;
+        snprintf(command, sizeof command, "cp '%s' '%s/copy-%zu.so'", hello,
+                 dir, i);
+        ck_assert_int_eq(system(command), 0);
+        snprintf(ini, sizeof ini,
+                 "[attn]\nplugin_path = DIR/none\nprobe = never\ntrust = off\n"
+                 "log = error\n[plugin a]\nlibrary = DIR/copy-%zu.so\n",
+                 i);
+        attn_config *config = configure(ini);
+        const attn_registry_params params = {.struct_size = sizeof params,
+                                             .config = config};
+        err = ATTN_ERROR_INIT;
+        alloc_fail_start(i);
+        const attn_status status = attn_registry_open(&params, &r, &err);
+        seen = alloc_fail_stop();
+        ck_assert_msg(status == (seen > i ? ATTN_E_NOMEM : ATTN_OK),
+                      "allocation %zu of %zu: status %d, %s", i, seen, status,
+                      err.message);
+        attn_registry_close(r);
+        attn_config_free(config);
+    }
+    ck_assert_uint_gt(i, 12);
+    remove_dir();
+}
+END_TEST
+
 UNIT_MAIN("registry", 120, nothing_configured, bad_parameters, order_and_scan,
           priority_decides, pin_and_trust, options_of_the_caller,
           missing_library, disabled_without_a_file, a_row_for_each_device,
-          allocation_failures)
+          allocation_failures, allocation_failures_of_a_first_load)
