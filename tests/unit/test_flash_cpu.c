@@ -200,6 +200,50 @@ START_TEST(short_f32)
 }
 END_TEST
 
+/* Rows of the caches that are not finite, of tokens that other queries of the
+ * step do not see: what the others get must not change. */
+static void
+poison_of(int level, const flash_case *c, const char *what)
+{
+    driver *d = open_level(level);
+    flash_data *data = flash_data_create(c);
+    const cpu_type type = (cpu_type)cpu_type_of(c->kv_type);
+    for (uint32_t r = 1; r < c->num_reqs; r += 2)
+        for (uint32_t back = 1; back <= 2; back++)
+            for (int value = 0; value < 2; value++)
+                cpu_put(type, (void *)(uintptr_t)flash_data_cache(data, value),
+                        flash_data_slot(c, data, r, c->seq_len[r] - back, value,
+                                        1) +
+                            5,
+                        NAN);
+    const attn_status status = driver_run(d, c, data, 1, NULL);
+    const int good = status == ATTN_OK && flash_data_check(c, data);
+    flash_data_free(data);
+    driver_close(d);
+    ck_assert_msg(good, "%s: %s, q code %u bits %u, status %d",
+                  cpu_isa_name((cpu_isa)level), what, c->q_type.code,
+                  c->q_type.bits, status);
+}
+
+START_TEST(poison)
+{
+    const attn_dtype types[] = {F32, F16, BF16, E4M3};
+    for (int i = 0; i < 4; i++) {
+        flash_case c = base_case(i == 3 ? BF16 : types[i]);
+        c.kv_type = types[i];
+        poison_of(_i, &c, "causal");
+        c.causal = 0, c.window_left = 33, c.window_right = 1;
+        poison_of(_i, &c, "window");
+        c = base_case(c.q_type), c.kv_type = types[i];
+        c.num_reqs = 4, c.query_len[1] = 3, c.query_len[3] = 2;
+        c.seq_len[3] = 450;
+        poison_of(_i, &c, "few queries");
+        c.heads = 8, c.token_major = 1;
+        poison_of(_i, &c, "few queries, token-major");
+    }
+}
+END_TEST
+
 /* ------------------------------------------------------------ bit for bit */
 
 /* Request r of case a and request s of case b: the same bits in out and lse? */
@@ -421,6 +465,7 @@ main(void)
     tcase_add_loop_test(t, block_sizes, 0, levels);
     tcase_add_loop_test(t, long_rows, 0, levels);
     tcase_add_loop_test(t, short_f32, 0, levels);
+    tcase_add_loop_test(t, poison, 0, levels);
     tcase_add_loop_test(t, invariance, 0, levels);
     tcase_add_loop_test(t, fp8_through_kernels, 0, levels);
     tcase_add_loop_test(t, fp8_codes, 0, 2);

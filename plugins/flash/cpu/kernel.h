@@ -46,6 +46,8 @@ typedef struct work {
     const void *zero;
     int32_t *span; /* [count][2] visible keys of each token, inside the block's */
     int32_t tile_lo, tile_keys;
+    int32_t all_lo, all_hi; /* keys that every row sees */
+    uint32_t hidden;        /* rows of values in the tile that kernel_hidden.h replaced */
 } work;
 
 static float
@@ -64,8 +66,10 @@ work_spans(work *w)
     for (uint32_t i = 0; i < b->count; i++) {
         int32_t lo, hi;
         flash_visible(w->job, b->req, b->first + i, &lo, &hi);
-        w->span[2 * i] = lo > b->lo ? lo : b->lo;
-        w->span[2 * i + 1] = hi < b->hi ? hi : b->hi;
+        w->span[2 * i] = lo = lo > b->lo ? lo : b->lo;
+        w->span[2 * i + 1] = hi = hi < b->hi ? hi : b->hi;
+        w->all_lo = i && w->all_lo > lo ? w->all_lo : lo;
+        w->all_hi = i && w->all_hi < hi ? w->all_hi : hi;
     }
 }
 
@@ -150,11 +154,14 @@ tile_rows(work *w, int32_t lo, int32_t n)
     w->tile_keys = n;
 }
 
+#include "flash/cpu/kernel_hidden.h"
+
 static void
 tile_load(work *w, int32_t lo, int32_t n)
 {
     const flash_shape *shape = w->shape;
     tile_rows(w, lo, n);
+    hidden_take(w);
     const uint32_t keys = ((uint32_t)n + KEY_ALIGN - 1) / KEY_ALIGN * KEY_ALIGN;
     pack_keys(shape, w->key_rows, keys, w->staging, w->k);
     values_of_rows(shape, w->value_rows, keys, w->staging, w->v);
@@ -234,6 +241,20 @@ group_values(work *w, uint32_t row, int rows, row_range group, const float *scal
     }
 }
 
+/* Values that were hidden from the product, to rows that see them. */
+static void
+group_hidden(const work *w, uint32_t row, int rows)
+{
+    const flash_shape *shape = w->shape;
+    for (int32_t i = 0; i < w->tile_keys; i++)
+        for (uint32_t r = 0; r < (uint32_t)rows; r++)
+            if (hidden_sees(w, row + r, i))
+                hidden_add(
+                    w, i,
+                    hidden_weight(w->p + (size_t)r * (shape->key_tile / WORD_SIZE), (size_t)i),
+                    w->o + (size_t)(row + r) * shape->cols);
+}
+
 /* Rows row..row+rows-1 against the tile. */
 static void
 group_pass(work *w, uint32_t row, int rows)
@@ -263,6 +284,8 @@ group_pass(work *w, uint32_t row, int rows)
     for (int i = 0; i < rows; i++)
         w->sum[row + (uint32_t)i] = w->sum[row + (uint32_t)i] * scale[i] + sum[i];
     group_values(w, row, rows, group, scale);
+    if (w->hidden)
+        group_hidden(w, row, rows);
 }
 
 /* Writes one row of out and lse from its sums. */

@@ -214,12 +214,28 @@ decode_values(const cpu_type t, const int rows, const work *w, const decode_chun
     }
 }
 
+/* Values that were hidden from the product, to rows that see them. */
+static void
+decode_hidden(const work *w, const decode_chunk *c, int rows)
+{
+    const int32_t count = VF_LANES / rows;
+    for (int32_t i = 0; i < w->tile_keys; i++)
+        for (uint32_t r = 0; r < c->rows; r++)
+            if (hidden_sees(w, c->row + r, i))
+                hidden_add(w, i,
+                           hidden_weight(w->p, (size_t)(i / count * VF_LANES + i % count) +
+                                                   r * (size_t)count),
+                           c->o + (size_t)r * w->shape->cols);
+}
+
 CPU_INLINE void
 decode_tile(const cpu_type t, const int rows, const work *w, decode_chunk *c, const work *next)
 {
     const vf max = decode_keys(t, rows, w, c, next ? next->key_rows : NULL);
     decode_weights(rows, w, c, max);
     decode_values(t, rows, w, c, next ? next->value_rows : NULL);
+    if (w->hidden)
+        decode_hidden(w, c, rows);
 }
 
 static void
@@ -309,6 +325,7 @@ head_rows(work *w, int32_t lo, int turn, const void **keys, const void **values)
     w->key_rows = keys + turn * DECODE_TILE;
     w->value_rows = values + turn * DECODE_TILE;
     tile_rows(w, lo, left < DECODE_TILE ? left : DECODE_TILE);
+    hidden_take(w);
 }
 
 /* `count` KV heads of the block from kv_head on, tile by tile: where the cache lies token by token
