@@ -140,7 +140,7 @@ poison_of(harness *h, attn_dtype type, const char *spec, float poison,
     const attn_call_tensor *cache = attn_call_find(call, "kv_cache");
     const attn_call_tensor *table = attn_call_find(call, "block_table");
     const attn_call_tensor *lens = attn_call_find(call, "seq_lens");
-    const size_t row = 160 * type.bits / 8;
+    const size_t row = 20u * type.bits;
     for (int32_t back = 1; back <= 4; back += 3) {
         const int32_t key = *(const int32_t *)lens->data - back;
         const int32_t block = ((const int32_t *)table->data)[key / 16];
