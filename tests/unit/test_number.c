@@ -5,6 +5,7 @@
 
 #include "unit.h"
 #include "verify/number.h"
+#include "verify/support.h"
 
 static const attn_dtype TYPES[] = {ATTN_F16, ATTN_BF16, ATTN_E4M3, ATTN_E5M2};
 #define NUM_TYPES (sizeof TYPES / sizeof *TYPES)
@@ -101,6 +102,24 @@ START_TEST(known_values)
 }
 END_TEST
 
+/* Four rows at once give each row's own bits, odd counts too. */
+START_TEST(rows_grow_as_alone)
+{
+    enum { N = 37, COUNT = 9, STRIDE = 11 };
+    float x[COUNT * N], w[4 * STRIDE], four[4 * N] = {0}, alone[4 * N] = {0};
+    for (uint64_t i = 0; i < COUNT * N; i++)
+        x[i] = (float)sin((double)i);
+    for (uint64_t i = 0; i < 4 * STRIDE; i++)
+        w[i] = (float)cos((double)i * 3);
+    attn_axpy4_f32(four, x, w, STRIDE, COUNT, N);
+    for (size_t k = 0; k < 4; k++)
+        for (size_t i = 0; i < COUNT; i++)
+            attn_axpy_f32(alone + k * N, x + i * N, w[k * STRIDE + i], N);
+    ck_assert_mem_eq(four, alone, sizeof four);
+    ck_assert_float_ne(four[4 * N - 1], 0);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -109,5 +128,6 @@ main(void)
     tcase_add_loop_test(t, rounds_to_nearest_even, 0, NUM_TYPES);
     tcase_add_test(t, operands_round_alike);
     tcase_add_test(t, known_values);
+    tcase_add_test(t, rows_grow_as_alone);
     return unit_run_case("number", t);
 }
