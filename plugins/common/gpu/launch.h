@@ -38,13 +38,24 @@ prepare(uint32_t shared, int *blocks, attn_error *err)
                  cudaGetErrorString(e));
 }
 
+/* early: the blocks may start before the kernel ahead in the stream has ended; K calls grid_wait()
+ * before it reads what that one writes. sm_90 and later. */
 template <class K>
 attn_status
 launch(const attn_stream &stream, uint32_t blocks, uint32_t shared, const typename K::Params &p,
-       attn_error *err)
+       attn_error *err, bool early = false)
 {
-    kernel<K><<<blocks, K::kThreads, shared, reinterpret_cast<cudaStream_t>(stream.handle)>>>(p);
-    const cudaError_t e = cudaGetLastError();
+    cudaLaunchAttribute attribute = {};
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3(blocks);
+    config.blockDim = dim3(K::kThreads);
+    config.dynamicSmemBytes = shared;
+    config.stream = reinterpret_cast<cudaStream_t>(stream.handle);
+    config.attrs = &attribute;
+    config.numAttrs = early ? 1 : 0;
+    const cudaError_t e = cudaLaunchKernelEx(&config, kernel<K>, p);
     if (e == cudaSuccess)
         return ATTN_OK;
     return failf(err, ATTN_E_DEVICE, K::kName, "launch of %u blocks: %s", blocks,
@@ -148,7 +159,7 @@ run_now(uint32_t blocks, uint32_t shared, const typename K::Params &p, attn_erro
 template <class K>
 attn_status
 launch(const attn_stream &stream, uint32_t blocks, uint32_t shared, const typename K::Params &p,
-       attn_error *err)
+       attn_error *err, bool = false)
 {
     return emu_enqueue(
         stream, [=](attn_error *e) { return run_now<K>(blocks, shared, p, e); }, err);

@@ -13,6 +13,7 @@
 #define GPU_CUDA 1
 #define GPU_FN __device__ __forceinline__
 #define GPU_HOST_FN __host__ __device__ __forceinline__
+#define GPU_COLD_FN __device__ __noinline__
 #define GPU_UNROLL _Pragma("unroll")
 #define GPU_ROLLED _Pragma("unroll 1")
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -22,6 +23,7 @@
 #define GPU_HIP 1
 #define GPU_FN __attribute__((device, always_inline)) inline
 #define GPU_HOST_FN __attribute__((host, device, always_inline)) inline
+#define GPU_COLD_FN __attribute__((device, noinline))
 #define GPU_UNROLL _Pragma("unroll")
 #define GPU_ROLLED _Pragma("unroll 1")
 #else
@@ -29,6 +31,7 @@
 #define GPU_HOPPER 1
 #define GPU_FN inline
 #define GPU_HOST_FN inline
+#define GPU_COLD_FN
 #define GPU_UNROLL
 #define GPU_ROLLED
 #endif

@@ -88,6 +88,20 @@ gload_shared(const T *p)
 {
     return __ldcg(p);
 }
+template <>
+GPU_FN u32x2
+gload_shared<u32x2>(const u32x2 *p)
+{
+    const uint2 v = __ldcg(reinterpret_cast<const uint2 *>(p));
+    return {v.x, v.y};
+}
+template <>
+GPU_FN u32x4
+gload_shared<u32x4>(const u32x4 *p)
+{
+    const uint4 v = __ldcg(reinterpret_cast<const uint4 *>(p));
+    return {v.x, v.y, v.z, v.w};
+}
 template <class T>
 GPU_FN void
 gstore(T *p, T value)
@@ -130,6 +144,27 @@ GPU_FN void
 observe()
 {
     __threadfence();
+}
+
+/* publish(), atomic_add(), observe() in one. */
+GPU_FN int32_t
+atomic_add_ordered(int32_t *p, int32_t n)
+{
+    int32_t old;
+    asm volatile("atom.acq_rel.gpu.global.add.s32 %0, [%1], %2;"
+                 : "=r"(old)
+                 : "l"(p), "r"(n)
+                 : "memory");
+    return old;
+}
+/* A fence covers what a barrier ordered before it, whichever thread did it. */
+GPU_FN void
+hand_over()
+{
+}
+GPU_FN void
+take_over()
+{
 }
 
 GPU_FN uint32_t
@@ -250,6 +285,38 @@ mma16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
                      "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+/* Lane l has elements 2(l%4), +1 of row l/4 of an 8x8 matrix, and gets those of the transposed. */
+GPU_FN uint32_t
+transpose8(uint32_t two)
+{
+    uint32_t r;
+    asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(r) : "r"(two));
+    return r;
+}
+
+/* Into the L2 only. bytes: a multiple of 16. */
+GPU_FN void
+prefetch(const void *from, int bytes)
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+#endif
+}
+GPU_FN void
+grid_wait()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+GPU_FN void
+grid_release()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
 }
 
 GPU_FN float

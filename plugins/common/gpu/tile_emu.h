@@ -115,6 +115,20 @@ observe()
 {
 }
 
+inline int32_t
+atomic_add_ordered(int32_t *p, int32_t n, Where w = EMU_HERE)
+{
+    return atomic_add(p, n, w);
+}
+inline void
+hand_over()
+{
+}
+inline void
+take_over()
+{
+}
+
 inline void
 cp_async16(uint32_t to, const void *from, bool valid, Where w = EMU_HERE)
 {
@@ -215,6 +229,31 @@ void
 mma16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Where w = EMU_HERE)
 {
     emu::mma16816(d, a, b, Element<T>::is_bf16, w);
+}
+
+inline uint32_t
+transpose8(uint32_t two, Where w = EMU_HERE)
+{
+    uint32_t out = 0;
+    for (int e = 0; e < 2; e++) {
+        const uint32_t from = shfl(two, (lane() % 4 * 2 + e) * 4 + lane() / 8, w);
+        out |= (from >> (lane() / 4 % 2 * 16) & 0xFFFFu) << (16 * e);
+    }
+    return out;
+}
+inline void
+prefetch(const void *from, int bytes, Where w = EMU_HERE)
+{
+    for (int i = 0; i < bytes; i += 16)
+        emu::global_check(static_cast<const uint8_t *>(from) + i, 16, EMU_READ, w);
+}
+inline void
+grid_wait()
+{
+}
+inline void
+grid_release()
+{
 }
 
 inline float

@@ -146,6 +146,26 @@ observe()
     __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "agent");
 }
 
+GPU_FN int32_t
+atomic_add_ordered(int32_t *p, int32_t n)
+{
+    publish();
+    const int32_t old = atomic_add(p, n);
+    observe();
+    return old;
+}
+/* A fence is of one wave's own accesses. */
+GPU_FN void
+hand_over()
+{
+    publish();
+}
+GPU_FN void
+take_over()
+{
+    observe();
+}
+
 GPU_FN void
 cp_async16(uint32_t to, const void *from, bool valid)
 {

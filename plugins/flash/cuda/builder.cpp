@@ -44,7 +44,7 @@ static attn_status
 prepare_kernels(attn_builder *b, int *decode, int *prefill, attn_error *err)
 {
     int hopper_blocks = 1;
-    attn_status status = b->instance->decode.prepare(decode, err);
+    attn_status status = b->decode_kernel->prepare(decode, err);
     if (!status)
         status = b->instance->prefill.prepare(prefill, err);
     b->hopper = choose_hopper(b);
@@ -54,7 +54,7 @@ prepare_kernels(attn_builder *b, int *decode, int *prefill, attn_error *err)
     return status;
 }
 
-/* Grids and capacities; see plan.h for why so many slots are enough. */
+/* Grids and capacities; line.h says why so many decode items and slots are enough. */
 static attn_status
 size_lists(attn_builder *b, attn_error *err)
 {
@@ -64,18 +64,18 @@ size_lists(attn_builder *b, attn_error *err)
     if (status)
         return status;
     const int sms = b->device.multiprocessors;
-    b->decode.rows = i.decode.rows;
-    b->decode.keys = i.decode.keys;
+    b->decode.rows = b->decode_kernel->rows;
+    b->decode.keys = b->decode_kernel->keys;
     b->decode.grid = sms * std::max(1, decode);
     b->prefill.rows = b->hopper ? b->hopper->rows : i.prefill.rows;
     b->prefill.keys = b->hopper ? b->hopper->keys : i.prefill.keys;
     b->prefill.grid = b->hopper ? b->hopper_grid : sms * std::max(1, prefill);
-    b->decode.max_slots = options.split_kv ? 6 * b->decode.grid : 0;
+    b->decode.max_slots = options.split_kv ? 2 * b->decode.grid : 0;
     b->prefill.max_slots = options.split_kv ? 2 * b->prefill.grid : 0;
     const uint64_t heads = b->layer.num_kv_heads, rows = uint64_t(b->prefill.rows);
     const uint64_t packed = uint64_t{b->limits.max_tokens} * uint64_t(b->kernel_layer.group);
     const uint64_t tiles = packed / rows + b->limits.max_reqs;
-    b->decode_items = uint32_t(b->limits.max_reqs * heads + uint64_t(b->decode.max_slots));
+    b->decode_items = uint32_t(uint64_t(b->decode.grid) + b->limits.max_reqs * heads);
     b->prefill_items = uint32_t(tiles * heads + uint64_t(b->prefill.max_slots));
     return ATTN_OK;
 }
@@ -98,6 +98,7 @@ create(attn_ctx *ctx, const attn_backend *self, const attn_layer *layer, const a
     b->instance = instance_find(b->layer.q_dtype.code == ATTN_CODE_BFLOAT, int(b->layer.head_dim),
                                 int(b->layer.head_dim_v));
     const gpu::OnDevice here(b->device.device.id);
+    b->decode_kernel = &b->instance->decode_of(b->kernel_layer.kv_kind);
     const attn_status status = size_lists(b, err);
     if (status) {
         delete b;

@@ -22,6 +22,7 @@ struct attn_builder {
     attn_flash_layer layer;
     attn_limits limits;
     const flash::Instance *instance;
+    const flash::Kernel *decode_kernel;
     const flash::HopperInstance *hopper; /* NULL: not for this layer or device */
     int hopper_grid;
     flash::Layer kernel_layer;

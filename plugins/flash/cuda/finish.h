@@ -84,71 +84,66 @@ partial_stat(const List &list, int slot, int row)
     return list.partial_ml + (int64_t{slot} * list.rows + row) * 2;
 }
 
-constexpr int kAtOnce = 8; /* splits whose numbers are under way together */
+constexpr int kAtOnce = 16; /* splits whose numbers are under way together */
 
-/* Maximum over the splits of a row. */
-GPU_FN float
-largest_of(const Forward &p, const Item &item, int row)
-{
-    float all = FLASH_NONE;
-    for (int s = 0; s < item.splits; s += kAtOnce) {
-        float max[kAtOnce];
-        GPU_UNROLL
-        for (int i = 0; i < kAtOnce; i++)
-            max[i] = s + i < item.splits
-                         ? gpu::gload_shared(partial_stat(p.list, item.slot + s + i, row))
-                         : FLASH_NONE;
-        GPU_UNROLL
-        for (int i = 0; i < kAtOnce; i++)
-            all = fmaxf(all, max[i]);
-    }
-    return all;
-}
-
-/* Sum of the splits' sums and of two columns of their values, weighted. */
+/* Adds splits s, s + 1, ... of four columns of a row: one trip to memory. */
 template <int DV>
-GPU_FN Stat
-add_splits(const Forward &p, const Item &item, int row, int col, float max, float (&pair)[2])
+GPU_FN void
+add_splits(const Forward &p, const Item &item, int s, int row, int col, Stat &all, float (&four)[4])
 {
-    Stat all = {max, 0.0f};
-    const float base = max == FLASH_NONE ? 0.0f : max; /* NaN scores have no maximum, but a sum */
-    for (int s = 0; s < item.splits; s += kAtOnce) {
-        float stat[kAtOnce][2], value[kAtOnce][2];
-        GPU_UNROLL
-        for (int i = 0; i < kAtOnce; i++) {
-            const int slot = item.slot + min_(s + i, item.splits - 1);
-            const float *from = partial_row<DV>(p.list, slot, row) + col;
-            const float *ml = partial_stat(p.list, slot, row);
-            GPU_UNROLL
-            for (int e = 0; e < 2; e++) {
-                stat[i][e] = gpu::gload_shared(ml + e);
-                value[i][e] = gpu::gload_shared(from + e);
-            }
-        }
-        GPU_UNROLL
-        for (int i = 0; i < kAtOnce; i++) {
-            const float weight = s + i < item.splits ? gpu::exp2f_(stat[i][0] - base) : 0.0f;
-            all.sum += weight * stat[i][1];
-            pair[0] += weight * value[i][0];
-            pair[1] += weight * value[i][1];
-        }
+    gpu::u32x4 value[kAtOnce];
+    gpu::u32x2 stat[kAtOnce];
+    GPU_UNROLL
+    for (int i = 0; i < kAtOnce; i++) {
+        stat[i] = {gpu::float_to_bits(FLASH_NONE), 0};
+        value[i] = {0, 0, 0, 0};
+        if (s + i >= item.splits)
+            continue;
+        const int slot = item.slot + s + i;
+        stat[i] = gpu::gload_shared(
+            reinterpret_cast<const gpu::u32x2 *>(partial_stat(p.list, slot, row)));
+        value[i] = gpu::gload_shared(
+            reinterpret_cast<const gpu::u32x4 *>(partial_row<DV>(p.list, slot, row) + col));
     }
-    return all;
+    float max = all.max;
+    GPU_UNROLL
+    for (int i = 0; i < kAtOnce; i++)
+        max = fmaxf(max, gpu::bits_to_float(stat[i].x));
+    const float base = max == FLASH_NONE ? 0.0f : max, keep = gpu::exp2f_(all.max - base);
+    all.max = max;
+    all.sum *= keep;
+    GPU_UNROLL
+    for (int e = 0; e < 4; e++)
+        four[e] *= keep;
+    GPU_UNROLL
+    for (int i = 0; i < kAtOnce; i++) {
+        const float weight = gpu::exp2f_(gpu::bits_to_float(stat[i].x) - base);
+        all.sum += weight * gpu::bits_to_float(stat[i].y);
+        four[0] += weight * gpu::bits_to_float(value[i].x);
+        four[1] += weight * gpu::bits_to_float(value[i].y);
+        four[2] += weight * gpu::bits_to_float(value[i].z);
+        four[3] += weight * gpu::bits_to_float(value[i].w);
+    }
 }
 
-/* The merge, by all threads of the block that came last: a thread takes two columns of a row. */
+/* The merge, by all threads of the block that came last: a thread takes four columns of a row. */
 template <class T, int DV, int Threads>
 GPU_FN void
 merge_splits(const Forward &p, const Request &r, const Item &item, int t)
 {
     const int rows = min_(p.list.rows, r.q * p.layer.group - item.row);
-    for (int i = t; i < rows * (DV / 2); i += Threads) {
-        const int row = i / (DV / 2), col = i % (DV / 2) * 2;
-        float pair[2] = {0.0f, 0.0f};
-        const Stat all = add_splits<DV>(p, item, row, col, largest_of(p, item, row), pair);
+    GPU_ROLLED
+    for (int i = t; i < rows * (DV / 4); i += Threads) {
+        const int row = i / (DV / 4), col = i % (DV / 4) * 4;
+        float four[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+        Stat all = {FLASH_NONE, 0.0f};
+        GPU_ROLLED
+        for (int s = 0; s < item.splits; s += kAtOnce)
+            add_splits<DV>(p, item, s, row, col, all, four);
         const Place at = place_of(p, r, item.head, item.row + row);
         const float scale = finish_row(p, at, all, item.head, col == 0);
-        store2<T>(p, at, col, pair[0] * scale, pair[1] * scale);
+        store2<T>(p, at, col, four[0] * scale, four[1] * scale);
+        store2<T>(p, at, col + 2, four[2] * scale, four[3] * scale);
     }
 }
 
@@ -202,10 +197,11 @@ template <class T, int DV, int Threads, class Team = WholeBlock>
 GPU_FN void
 arrive_and_merge(const Forward &p, const Request &r, const Item &item, uint32_t word)
 {
-    gpu::publish();
+    gpu::hand_over();
     Team::meet();
     if (Team::number() == 0) {
-        const bool last = gpu::atomic_add(p.list.arrived + item.slot, 1) == item.splits - 1;
+        const int before = gpu::atomic_add_ordered(p.list.arrived + item.slot, 1);
+        const bool last = before == item.splits - 1;
         if (last)
             gpu::gstore<int32_t>(p.list.arrived + item.slot, 0);
         gpu::sts<int32_t>(word, last);
@@ -214,7 +210,7 @@ arrive_and_merge(const Forward &p, const Request &r, const Item &item, uint32_t 
     const int last = gpu::lds<int32_t>(word);
     Team::meet();
     if (last) {
-        gpu::observe();
+        gpu::take_over();
         merge_splits<T, DV, Threads>(p, r, item, Team::number());
     }
 }
@@ -239,14 +235,32 @@ next_item(const List &list, uint32_t word)
     return i < gpu::gload(list.head) ? i : -1;
 }
 
+/* A struct that another kernel wrote, perhaps while this one was already there: not through the L1.
+ */
+template <class S>
+GPU_FN S
+struct_at(const S *from)
+{
+    static_assert(sizeof(S) % 16 == 0, "whole words");
+    gpu::u32x4 words[sizeof(S) / 16];
+    GPU_UNROLL
+    for (int i = 0; i < int(sizeof(S) / 16); i++)
+        words[i] = gpu::gload_shared(reinterpret_cast<const gpu::u32x4 *>(from) + i);
+    S out;
+    __builtin_memcpy(&out, words, sizeof out);
+    return out;
+}
+
 GPU_FN Item
 item_at(const List &list, int i)
 {
-    Item item;
-    const gpu::u32x4 *from = reinterpret_cast<const gpu::u32x4 *>(list.items + i);
-    const gpu::u32x4 words[2] = {gpu::gload(from), gpu::gload(from + 1)};
-    __builtin_memcpy(&item, words, sizeof item);
-    return item;
+    return struct_at(list.items + i);
+}
+
+GPU_FN Request
+request_in(const Item &item)
+{
+    return {item.req, item.start, item.q, item.s, item.causal != 0};
 }
 
 /* The last block out makes the list ready for the next forward of this step. */

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* general.h - the kernel that takes every case: mma.sync and cp.async, sm_80 and later.
+/* general.h - the prefill kernel that takes every case: mma.sync and cp.async, sm_80 and later.
  *
- * Four warps. Prefill: each warp has 16 of the tile's 64 rows and all its keys; tiles of keys are
- * double buffered for the block. Decode: all warps have the same 16 rows and each its own 16 keys
- * of every tile, loads them itself and waits for itself alone; the warps' results are merged
- * through shared memory at the end. */
+ * Four warps, each with 16 of the tile's 64 rows and all its keys; tiles of keys are double
+ * buffered for the block. */
 #ifndef ATTN_FLASH_CUDA_GENERAL_H
 #define ATTN_FLASH_CUDA_GENERAL_H
 
@@ -15,30 +13,23 @@
 namespace flash
 {
 
-template <class T, int DQ, int DV, bool Decode> struct General {
+template <class T, int DQ, int DV> struct General {
     using Params = Forward;
-    static constexpr const char *kName = Decode ? "flash_decode" : "flash_prefill";
+    static constexpr const char *kName = "flash_prefill";
     static constexpr int kThreads = 128;
     static constexpr int kWide = DQ > DV ? DQ : DV;
     static constexpr int kMinBlocks = kWide <= 128 ? 2 : 1;
-    static constexpr int kRows = Decode ? kDecodeRows : 64;
-    static constexpr int kKeys = !Decode && kWide > 192 ? 32 : 64; /* of a tile */
-    static constexpr int kMine = Decode ? 16 : kKeys;              /* keys a warp multiplies */
-    static constexpr int kStages = Decode && kWide <= 128 ? 3 : 2;
+    static constexpr int kRows = 64;
+    static constexpr int kKeys = kWide > 192 ? 32 : 64; /* of a tile */
+    static constexpr int kStages = 2;
     static constexpr bool kKeepQ = DQ <= 128;
-    static constexpr int kSteps = DQ / 16, kColumns = DV / 8, kBlocks = kMine / 8;
+    static constexpr int kSteps = DQ / 16, kColumns = DV / 8, kBlocks = kKeys / 8;
 
     static constexpr uint32_t kWord = 0;
     static constexpr uint32_t kQ = 16;
     static constexpr uint32_t kK = kQ + kRows * kStride<DQ>;
     static constexpr uint32_t kV = kK + kStages * kKeys * kStride<DQ>;
-    static constexpr uint32_t kEnd = kV + kStages * kKeys * kStride<DV>;
-    /* The merge of decode warps lies over the stages. */
-    static constexpr int kMergeStride = DV + 4;
-    static constexpr uint32_t kMergeStat = kK;
-    static constexpr uint32_t kMerge = kK + 4 * 16 * 8;
-    static constexpr uint32_t kMergeEnd = kMerge + 4 * 16 * kMergeStride * 4;
-    static constexpr uint32_t kSharedBytes = Decode && kMergeEnd > kEnd ? kMergeEnd : kEnd;
+    static constexpr uint32_t kSharedBytes = kV + kStages * kKeys * kStride<DV>;
 
     struct Work {
         int sub; /* first row within the item's tile */
@@ -62,35 +53,24 @@ template <class T, int DQ, int DV, bool Decode> struct General {
     }
     static GPU_FN int row_base()
     {
-        return Decode ? 0 : warp() * 16;
+        return warp() * 16;
     }
-    /* Orders the threads that share tiles. */
-    static GPU_FN void meet()
-    {
-        if (Decode)
-            gpu::syncwarp();
-        else
-            gpu::barrier();
-    }
-
-    using Ids = Pages<kMine>;
+    using Ids = Pages<kKeys>;
 
     static GPU_FN void look_up(Ids &ids, const Work &w, int key)
     {
         if (key < w.item.key_to && pages_by_16(w.k))
-            find_pages<kMine>(ids, w.k, key + (Decode ? warp() * kMine : 0));
+            find_pages<kKeys>(ids, w.k, key);
     }
 
     /* Loads the tile at `key`, whose pages are known, and looks up those of the one after. */
     static GPU_FN void load_stage(const Work &w, Ids &ids, int key, int stage)
     {
-        constexpr int kTeam = Decode ? 32 : kThreads;
-        const int mine = Decode ? warp() * kMine : 0, t = Decode ? gpu::lane() : gpu::tid();
-        const uint32_t k = kK + uint32_t((stage * kKeys + mine) * kStride<DQ>);
-        const uint32_t v = kV + uint32_t((stage * kKeys + mine) * kStride<DV>);
+        const uint32_t k = kK + uint32_t(stage * kKeys * kStride<DQ>);
+        const uint32_t v = kV + uint32_t(stage * kKeys * kStride<DV>);
         if (key < w.item.key_to) {
-            load_keys<T, DQ, kMine, kTeam>(k, w.k, ids, key + mine, t);
-            load_keys<T, DV, kMine, kTeam>(v, w.v, ids, key + mine, t);
+            load_keys<T, DQ, kKeys, kThreads>(k, w.k, ids, key, gpu::tid());
+            load_keys<T, DV, kKeys, kThreads>(v, w.v, ids, key, gpu::tid());
         }
         gpu::cp_commit();
         look_up(ids, w, key + kKeys);
@@ -172,7 +152,7 @@ template <class T, int DQ, int DV, bool Decode> struct General {
     {
         const int l = gpu::lane();
         GPU_UNROLL
-        for (int step = 0; step < kMine / 16; step++) {
+        for (int step = 0; step < kKeys / 16; step++) {
             const float(&lo)[4] = s[2 * step], (&hi)[4] = s[2 * step + 1];
             const uint32_t p[4] = {gpu::pack2<T>(lo[0], lo[1]), gpu::pack2<T>(lo[2], lo[3]),
                                    gpu::pack2<T>(hi[0], hi[1]), gpu::pack2<T>(hi[2], hi[3])};
@@ -190,16 +170,15 @@ template <class T, int DQ, int DV, bool Decode> struct General {
 
     static GPU_FN void attend(const Work &w, State &st, int key, int stage)
     {
-        const int mine = Decode ? warp() * kMine : 0, first = key + mine;
-        const uint32_t k = kK + uint32_t((stage * kKeys + mine) * kStride<DQ>);
-        const uint32_t v = kV + uint32_t((stage * kKeys + mine) * kStride<DV>);
+        const uint32_t k = kK + uint32_t(stage * kKeys * kStride<DQ>);
+        const uint32_t v = kV + uint32_t(stage * kKeys * kStride<DV>);
         float s[kBlocks][4];
         scores(s, st, k);
-        const bool open = first >= w.open_from && first + kMine - 1 <= w.open_to;
+        const bool open = key >= w.open_from && key + kKeys - 1 <= w.open_to;
         if (open && !w.score.special) {
             soften(s, st, w.score.scale);
         } else {
-            shape(s, w, first);
+            shape(s, w, key);
             soften(s, st, 1.0f);
         }
         values(s, st, v);
@@ -233,53 +212,13 @@ template <class T, int DQ, int DV, bool Decode> struct General {
         int stage = 0;
         for (int key = from; key < to; key += kKeys) {
             gpu::cp_wait<kStages - 2>();
-            meet();
+            gpu::barrier();
             const int next = stage == 0 ? kStages - 1 : stage - 1;
             load_stage(w, ids, key + (kStages - 1) * kKeys, next);
             attend(w, st, key, stage);
             stage = stage == kStages - 1 ? 0 : stage + 1;
         }
         gpu::cp_wait<0>();
-    }
-
-    /* Decode: four warps saw different keys of the same rows. */
-    static GPU_FN void merge_warps(const Forward &p, const Work &w, const State &st)
-    {
-        const Item &item = w.item;
-        const int l = gpu::lane();
-        gpu::barrier(); /* the stages are free */
-        for (int h = 0; h < 2; h++) {
-            const int row = warp() * 16 + l / 4 + 8 * h;
-            GPU_UNROLL
-            for (int c = 0; c < kColumns; c++) {
-                const uint32_t at = kMerge + uint32_t((row * kMergeStride + c * 8 + l % 4 * 2) * 4);
-                gpu::sts(at, st.o[c][2 * h]);
-                gpu::sts(at + 4, st.o[c][2 * h + 1]);
-            }
-            if (l % 4 == 0) {
-                gpu::sts(kMergeStat + uint32_t(row * 8), st.max[h]);
-                gpu::sts(kMergeStat + uint32_t(row * 8 + 4), st.sum[h]);
-            }
-        }
-        gpu::barrier();
-        for (int i = gpu::tid(); i < kRows * (DV / 2); i += kThreads) {
-            const int row = i / (DV / 2), col = i % (DV / 2) * 2;
-            Stat all = {FLASH_NONE, 0.0f};
-            float pair[2] = {0.0f, 0.0f};
-            for (int n = 0; n < 4; n++)
-                all.max =
-                    fmaxf(all.max, gpu::lds<float>(kMergeStat + uint32_t((n * 16 + row) * 8)));
-            const float base = all.max == FLASH_NONE ? 0.0f : all.max;
-            for (int n = 0; n < 4; n++) {
-                const uint32_t stat = kMergeStat + uint32_t((n * 16 + row) * 8);
-                const uint32_t at = kMerge + uint32_t(((n * 16 + row) * kMergeStride + col) * 4);
-                const float weight = gpu::exp2f_(gpu::lds<float>(stat) - base);
-                all.sum += weight * gpu::lds<float>(stat + 4);
-                pair[0] += weight * gpu::lds<float>(at);
-                pair[1] += weight * gpu::lds<float>(at + 4);
-            }
-            write_columns<T, DV, 1, 2, 0>(p, w.request, item, row, all, pair, col);
-        }
     }
 
     static GPU_FN void process(const Forward &p, const Batch &b, const Item &item, int sub)
@@ -302,19 +241,15 @@ template <class T, int DQ, int DV, bool Decode> struct General {
             st.sum[h] += gpu::shfl_xor(st.sum[h], 1);
             st.sum[h] += gpu::shfl_xor(st.sum[h], 2);
         }
-        if constexpr (Decode) {
-            merge_warps(p, w, st);
-        } else {
-            float o[kColumns * 4];
-            GPU_UNROLL
-            for (int i = 0; i < kColumns * 4; i++)
-                o[i] = st.o[i / 4][i % 4];
-            const int local = sub + row_base() + gpu::lane() / 4, col = gpu::lane() % 4 * 2;
-            write_columns<T, DV, kColumns, 4, 0>(p, w.request, item, local, {st.max[0], st.sum[0]},
-                                                 o, col);
-            write_columns<T, DV, kColumns, 4, 2>(p, w.request, item, local + 8,
-                                                 {st.max[1], st.sum[1]}, o, col);
-        }
+        float o[kColumns * 4];
+        GPU_UNROLL
+        for (int i = 0; i < kColumns * 4; i++)
+            o[i] = st.o[i / 4][i % 4];
+        const int local = sub + row_base() + gpu::lane() / 4, col = gpu::lane() % 4 * 2;
+        write_columns<T, DV, kColumns, 4, 0>(p, w.request, item, local, {st.max[0], st.sum[0]}, o,
+                                             col);
+        write_columns<T, DV, kColumns, 4, 2>(p, w.request, item, local + 8, {st.max[1], st.sum[1]},
+                                             o, col);
     }
 
     /* A tile of the list may be several of this kernel's. */

@@ -43,11 +43,11 @@ template <class S> struct HopperLoad {
 
     static GPU_FN void tell(int slot, const HopperInfo &info)
     {
-        gpu::u32x4 words[4];
+        gpu::u32x4 words[S::kInfoBytes / 16];
         __builtin_memcpy(words, &info, sizeof info);
         if (gpu::lane() == 0) {
             GPU_UNROLL
-            for (uint32_t i = 0; i < 4; i++)
+            for (uint32_t i = 0; i < S::kInfoBytes / 16; i++)
                 gpu::sts(S::kInfo + uint32_t(slot * S::kInfoBytes) + 16 * i, words[i]);
             gpu::mbar_arrive(S::kInfoFull + uint32_t(8 * slot));
         }

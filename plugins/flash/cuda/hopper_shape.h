@@ -67,7 +67,7 @@ template <class Type, int D, int Dv> struct HopperShape {
     static constexpr int kRows = 64 * kGroups, kConsumers = 128 * kGroups;
     static constexpr int kQStages = Tuning::kQ, kKStages = Tuning::kK, kVStages = Tuning::kV;
     static constexpr bool kBeside = Tuning::kBeside;
-    static constexpr int kInfos = 2, kInfoBytes = 64;
+    static constexpr int kInfos = 2, kInfoBytes = sizeof(HopperInfo);
 
     static constexpr int kSlab = 128; /* bytes of a swizzled row */
     static constexpr int kQSlab = kRows * kSlab;
@@ -123,9 +123,9 @@ template <class Type, int D, int Dv> struct HopperShape {
 
     static GPU_FN HopperInfo read_info(int slot)
     {
-        gpu::u32x4 words[4];
+        gpu::u32x4 words[kInfoBytes / 16];
         GPU_UNROLL
-        for (uint32_t i = 0; i < 4; i++)
+        for (uint32_t i = 0; i < kInfoBytes / 16; i++)
             words[i] = gpu::lds<gpu::u32x4>(kInfo + uint32_t(slot * kInfoBytes) + 16 * i);
         HopperInfo info;
         __builtin_memcpy(&info, words, sizeof info);

@@ -3,6 +3,7 @@
 #ifndef ATTN_FLASH_CUDA_INSTANCE_H
 #define ATTN_FLASH_CUDA_INSTANCE_H
 
+#include "flash/cuda/decode.h"
 #include "flash/cuda/general.h"
 #include "flash/cuda/launchers.h"
 
@@ -10,21 +11,41 @@ namespace flash
 {
 
 template <class K>
-constexpr Kernel
-kernel_of()
+attn_status
+launch_early(const attn_stream &stream, uint32_t blocks, const typename K::Params &p,
+             attn_error *err)
 {
-    return {K::kRows, 64, prepare_kernel<K>, launch_kernel<K>};
+    return gpu::launch<K>(stream, blocks, K::kSharedBytes, p, err, p.early != 0);
+}
+
+template <class T, int DQ, int DV, int Kind>
+constexpr Kernel
+decode_of()
+{
+    using K = Decode<T, DQ, DV, Kind>;
+    return {K::kRows, K::kKeys, prepare_kernel<K>, launch_early<K>};
+}
+
+template <class T, int DQ, int DV>
+constexpr Instance
+instance_of()
+{
+    using Prefill = General<T, DQ, DV>;
+    return {gpu::Element<T>::is_bf16,
+            DQ,
+            DV,
+            decode_of<T, DQ, DV, gpu::kKv16>(),
+            {Prefill::kRows, 64, prepare_kernel<Prefill>, launch_kernel<Prefill>},
+            {decode_of<T, DQ, DV, gpu::kKvE4M3>(), decode_of<T, DQ, DV, gpu::kKvE5M2>()}};
 }
 
 } // namespace flash
 
-#define FLASH_INSTANCE(type, d, dv)                                                                \
-    namespace flash                                                                                \
-    {                                                                                              \
-    extern const Instance instance_##type##_##d##_##dv;                                            \
-    const Instance instance_##type##_##d##_##dv = {gpu::Element<gpu::type>::is_bf16, d, dv,        \
-                                                   kernel_of<General<gpu::type, d, dv, true>>(),   \
-                                                   kernel_of<General<gpu::type, d, dv, false>>()}; \
+#define FLASH_INSTANCE(type, d, dv)                                                \
+    namespace flash                                                                \
+    {                                                                              \
+    extern const Instance instance_##type##_##d##_##dv;                            \
+    const Instance instance_##type##_##d##_##dv = instance_of<gpu::type, d, dv>(); \
     }
 
 #endif /* ATTN_FLASH_CUDA_INSTANCE_H */

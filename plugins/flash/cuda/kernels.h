@@ -22,6 +22,12 @@ struct Instance {
     bool bf16;
     int d, dv; /* padded */
     Kernel decode, prefill;
+    Kernel decode8[2] = {}; /* of e4m3 and e5m2 caches, where they have kernels of their own */
+
+    const Kernel &decode_of(int kv_kind) const
+    {
+        return kv_kind != 0 && decode8[kv_kind - 1].launch ? decode8[kv_kind - 1] : decode;
+    }
 };
 
 /* A prefill kernel of sm_90a. */

@@ -38,25 +38,31 @@ struct Batch {
     const int64_t *slots; /* or NULL */
     int64_t table_stride;
     int32_t num_reqs, num_tokens, num_ranges, cross;
+    int64_t unused; /* whole 16-byte words */
 };
 
 /* One tile of rows against one range of keys. Splits of a tile have consecutive slots; a tile that
- * is not split has splits == 1 and writes its output itself. */
+ * is not split has splits == 1 and writes its output itself. Holds what a kernel needs of the
+ * request, so that one read leads to the block table. */
 struct Item {
     int32_t req, head, row, key_from, key_to, split, splits, slot;
+    int32_t start, q, s, causal; /* of the request; see rows.h */
+    int32_t next;                /* decode: the block's next item, or -1 */
+    int32_t unused[3];
 };
 
-/* One work list, drained by a persistent grid. */
+/* One work list. Of the prefill list each block draws the next item; of the decode list block b
+ * does item b, unless its req is -1, and those that follow from it (line.h). */
 struct List {
     Item *items;
-    int32_t *head;     /* [0] items, [1] next, [2] blocks done */
+    int32_t *head;     /* prefill: [0] items, [1] next, [2] blocks done */
     int32_t *arrived;  /* [slot of split 0] splits that are done; returns to 0 */
     float *partial;    /* [slot][rows][padded dv] */
     float *partial_ml; /* [slot][rows][2]: maximum (log2 units), sum */
     int32_t rows;      /* of a tile */
     int32_t keys;      /* of a tile: ranges start at multiples of it */
     int32_t grid;      /* blocks that drain it: what a split aims at */
-    int32_t max_slots;
+    int32_t max_slots; /* 0: tiles are not split */
 };
 
 struct Plan {
@@ -86,6 +92,7 @@ struct Forward {
     const float *sinks, *slopes;    /* [H] or NULL */
     int32_t q_vector;
     int32_t out_vector; /* elements that may be written at a time: 0 or 1: one, 2, 8 */
+    int32_t early; /* a kernel that can may start before the one ahead in the stream has ended */
 };
 
 /* How bulk copies read a cache, and how its tiles lie in shared memory: bytes from a group of eight

@@ -54,8 +54,12 @@ check_layer(const attn_backend *, const char *, const attn_layer *layer, attn_re
     attn_status status = ATTN_OK;
     char text[160];
     const bool bf16 = is(l->q_dtype, ATTN_CODE_BFLOAT, 16);
-    if (!bf16 && !is(l->q_dtype, ATTN_CODE_FLOAT, 16))
-        refuse(reasons, &status, "q_dtype: supports bf16, f16");
+    if (!bf16 && !is(l->q_dtype, ATTN_CODE_FLOAT, 16)) {
+        const bool ieee = l->q_dtype.code == ATTN_CODE_FLOAT;
+        snprintf(text, sizeof text, "q_dtype %s%u: supports bf16, f16", ieee ? "f" : "of bits ",
+                 l->q_dtype.bits);
+        refuse(reasons, &status, text);
+    }
     const bool fp8 = l->kv_dtype.bits == 8 && (l->kv_dtype.code == ATTN_CODE_FP8_E4M3FN ||
                                                l->kv_dtype.code == ATTN_CODE_FP8_E5M2);
     if (!fp8 && !attn_dtype_eq(l->kv_dtype, l->q_dtype))

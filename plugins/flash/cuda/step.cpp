@@ -259,6 +259,7 @@ fill_rows(const attn_builder *b, const attn_flash_forward *a, Forward &p)
     p.q_head = a->q->strides[1];
     p.out_token = a->out->strides[0];
     p.out_head = a->out->strides[1];
+    p.early = b->device.hopper;
     p.q_vector = vector_rows(a->q, p.layer.d);
     for (int32_t n : {2, 8})
         if (p.layer.dv % n == 0 && aligned(p.out, 2 * n) && p.out_token % n == 0 &&
@@ -317,7 +318,7 @@ forward(attn_builder *b, const attn_head *args, attn_error *err)
         status = launch_prefill(b, a->stream, p, err);
     if (decode && !status) {
         p.list = b->decode;
-        status = b->instance->decode.launch(a->stream, uint32_t(b->decode.grid), p, err);
+        status = b->decode_kernel->launch(a->stream, uint32_t(b->decode.grid), p, err);
     }
     return status;
 }

@@ -180,10 +180,14 @@ template <class T, int DQ, int DV> struct DecodeKernel {
 
     static GPU_FN void run(const Forward &p)
     {
-        for (int i = next_uniform(again(p).list, kWord); i >= 0;
-             i = next_uniform(again(p).list, kWord))
-            process(p, same(item_at(again(p).list, i)));
-        leave(again(p).list);
+        for (int i = gpu::bid(); i >= 0;) {
+            const Item item = same(item_at(again(p).list, i));
+            if (item.req < 0)
+                return;
+            process(p, item);
+            gpu::barrier(); /* what the merge used is free */
+            i = item.next;
+        }
     }
 };
 

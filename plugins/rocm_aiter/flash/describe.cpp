@@ -23,6 +23,7 @@ const struct {
     FIELD(lse),       FIELD(q_token),  FIELD(q_head), FIELD(out_token), FIELD(out_head),
     FIELD(lse_token), FIELD(lse_head), FIELD(k),      FIELD(v),         FIELD(k_scale),
     FIELD(v_scale),   FIELD(sinks),    FIELD(slopes), FIELD(q_vector),  FIELD(out_vector),
+    FIELD(early),
 };
 
 const char *separator = "";
