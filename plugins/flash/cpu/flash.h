@@ -14,9 +14,10 @@
 #define FLASH_MAX_DIM 256
 #define FLASH_MAX_SPLITS 64
 #define FLASH_ALIGN 64
-#define FLASH_WIDE_KEYS 384  /* requests of f32 layers with at most so many run in f64 */
-#define FLASH_WIDE_PAD 32    /* doubles beyond them: steps are whole */
-#define FLASH_DECODE_ROWS 16 /* a block of at most so many rows reads the cache in place */
+#define FLASH_WIDE_KEYS 384   /* requests of f32 layers with at most so many run in f64 */
+#define FLASH_WIDE_PAD 32     /* doubles beyond them: steps are whole */
+#define FLASH_DECODE_ROWS 16  /* a block of at most so many rows reads the cache in place */
+#define FLASH_DECODE_HEADS 16 /* most KV heads of a decode task */
 
 /* Values of the plugin's options. */
 typedef struct flash_options {
@@ -32,12 +33,13 @@ typedef struct flash_shape {
     uint32_t heads, kv_heads, group; /* group = heads / kv_heads */
     uint32_t dim, dim_v;
     uint32_t block_size;
-    uint32_t words;    /* of a query or key row */
-    uint32_t pitch;    /* the same in whole vectors */
-    uint32_t cols;     /* dim_v rounded up to whole vectors */
-    uint32_t key_tile; /* keys packed at a time */
-    uint32_t tokens;   /* query tokens of a block */
-    uint32_t rows;     /* tokens * group */
+    uint32_t words;       /* of a query or key row */
+    uint32_t pitch;       /* the same in whole vectors */
+    uint32_t cols;        /* dim_v rounded up to whole vectors */
+    uint32_t key_tile;    /* keys packed at a time */
+    uint32_t decode_tile; /* keys read in place at a time */
+    uint32_t tokens;      /* query tokens of a block */
+    uint32_t rows;        /* tokens * group */
     uint32_t causal;
     int32_t window_left, window_right; /* -1: no limit */
     float scale, softcap;
@@ -95,8 +97,17 @@ typedef struct flash_job {
     float *partial_stat; /* [.., 2] base-2 maximum, sum */
 } flash_job;
 
+/* A decode block's heads kv_head..kv_head+count-1. next: what this worker probably gets next (NULL:
+ * unknown); the first keys of its heads from next_head on are asked of memory early. */
+typedef struct flash_task {
+    const flash_block *block, *next;
+    uint32_t kv_head, count, next_head;
+} flash_task;
+
 typedef void (*flash_run)(const flash_job *job, const flash_block *block, uint32_t kv_head,
                           char *scratch);
+
+typedef void (*flash_decode)(const flash_job *job, const flash_task *task, char *scratch);
 
 typedef void (*flash_join)(const flash_job *job, const flash_merge *merge, uint32_t kv_head);
 
@@ -104,6 +115,7 @@ typedef void (*flash_join)(const flash_job *job, const flash_merge *merge, uint3
 typedef struct flash_kernel {
     const char *name;
     flash_run run;
+    flash_decode decode; /* for blocks of few rows */
     flash_join merge;
     uint32_t lanes;     /* of a vector */
     uint32_t row_tile;  /* rows computed together */
@@ -121,6 +133,9 @@ const flash_kernel *flash_kernel_pick(cpu_isa isa, cpu_type q, cpu_type kv);
 void flash_shape_plan(flash_shape *shape, const flash_kernel *kernel, const flash_options *options);
 void flash_scratch_plan(flash_scratch *layout, const flash_shape *shape,
                         const flash_kernel *kernel);
+
+/* KV heads that a decode task can hold. */
+uint32_t flash_decode_heads(const flash_shape *shape);
 
 /* Keys that query token i of a request sees: [*lo, *hi). */
 void flash_visible(const flash_job *job, uint32_t req, uint32_t i, int32_t *lo, int32_t *hi);
@@ -167,6 +182,7 @@ struct attn_builder {
     /* of the step that was built last */
     flash_job job;
     uint32_t num_blocks, num_merges, num_reqs, num_tokens, built;
+    uint32_t decode_heads; /* of a task */
     const int64_t *slot_mapping;
     uint32_t num_cache_blocks;
 };

@@ -84,13 +84,42 @@ take_forward(attn_builder *b, const attn_flash_forward *f, attn_error *err)
     return status;
 }
 
+static int
+reads_in_place(const attn_builder *b, const flash_block *block)
+{
+    const int wide =
+        b->kernel->word_size == 1 && flash_is_wide(&b->shape, b->job.seq_lens[block->req]);
+    return !wide && block->count * b->shape.group <= FLASH_DECODE_ROWS;
+}
+
+/* The first of each decode_heads tasks of a block does the others' work too. */
+static void
+run_decode(const attn_builder *b, uint32_t block, uint32_t kv_head, char *scratch)
+{
+    const uint32_t heads = b->shape.kv_heads, each = b->decode_heads;
+    const uint32_t teams = (heads + each - 1) / each;
+    const uint32_t after = block * teams + kv_head / each + b->limits.num_threads;
+    flash_task task = {.block = &b->sorted[block], .kv_head = kv_head};
+    if (kv_head % each)
+        return;
+    task.count = heads - kv_head < each ? heads - kv_head : each;
+    if (after / teams < b->num_blocks && reads_in_place(b, &b->sorted[after / teams])) {
+        task.next = &b->sorted[after / teams];
+        task.next_head = after % teams * each;
+    }
+    b->kernel->decode(&b->job, &task, scratch);
+}
+
 static void
 run_block(void *arg, uint32_t task, uint32_t worker)
 {
     const attn_builder *b = arg;
-    const uint32_t heads = b->shape.kv_heads;
-    b->kernel->run(&b->job, &b->sorted[task / heads], task % heads,
-                   b->scratch + b->layout.bytes * worker);
+    const uint32_t block = task / b->shape.kv_heads, kv_head = task % b->shape.kv_heads;
+    char *scratch = b->scratch + b->layout.bytes * worker;
+    if (reads_in_place(b, &b->sorted[block]))
+        run_decode(b, block, kv_head, scratch);
+    else
+        b->kernel->run(&b->job, &b->sorted[block], kv_head, scratch);
 }
 
 static void

@@ -14,7 +14,9 @@
  *   values_of_rows(t, rows, keys, n, panels, pitch)   value rows into panels
  *   weight_store(p, v, e)             vector v of weights, as operand
  *   words_load(t, row, w, n)          n words of a row of type t from word w on
- *   values_load(t, vecs, rows, col, left, b)   a step of values: vecs vectors of columns from col
+ *   values_load(t, vecs, rows, head, left, b)   a step of values: vecs vectors of columns, of
+ *                                     rows that begin `head` bytes further and have `left` columns
+ *   values_order(o, cols)             sums of values_load's columns into their order
  *
  * For each tile of keys all query rows of the block pass: scores by an inner product on packed
  * keys, the running softmax, then weights times packed values into f32 sums. */
@@ -46,8 +48,9 @@ typedef struct work {
     const void *zero;
     int32_t *span; /* [count][2] visible keys of each token, inside the block's */
     int32_t tile_lo, tile_keys;
-    int32_t all_lo, all_hi; /* keys that every row sees */
-    uint32_t hidden;        /* rows of values in the tile that kernel_hidden.h replaced */
+    int32_t all_lo, all_hi;      /* keys that every row sees */
+    uint32_t hidden;             /* rows of values in the tile that kernel_hidden.h replaced */
+    size_t key_head, value_head; /* decode: bytes from key_rows to the head */
 } work;
 
 static float
@@ -340,18 +343,6 @@ work_finish(const work *w)
 #include "flash/cpu/kernel_wide.h"
 #endif
 
-/* In token-major caches every DECODE_HEADS-th task takes the heads of the others too. */
-static void
-decode_block(const flash_job *job, const flash_block *block, uint32_t kv_head, char *scratch)
-{
-    const uint32_t left = job->shape->kv_heads - kv_head;
-    const int apart = job->k.stride[2] >= job->k.stride[1];
-    if (apart)
-        kernel_decode(job, block, kv_head, 1, scratch);
-    else if (kv_head % DECODE_HEADS == 0)
-        kernel_decode(job, block, kv_head, left < DECODE_HEADS ? left : DECODE_HEADS, scratch);
-}
-
 static void
 kernel_run(const flash_job *job, const flash_block *block, uint32_t kv_head, char *scratch)
 {
@@ -363,10 +354,6 @@ kernel_run(const flash_job *job, const flash_block *block, uint32_t kv_head, cha
         return;
     }
 #endif
-    if (block->count * job->shape->group <= FLASH_DECODE_ROWS) {
-        decode_block(job, block, kv_head, scratch);
-        return;
-    }
     work_open(&w, job, block, kv_head, scratch, 0);
     KERNEL_ENTER;
     for (int32_t lo = block->lo; lo < block->hi; lo += step) {
@@ -414,6 +401,7 @@ kernel_merge(const flash_job *job, const flash_merge *merge, uint32_t kv_head)
 
 const flash_kernel KERNEL_SYMBOL = {.name = KERNEL_NAME,
                                     .run = kernel_run,
+                                    .decode = kernel_decode,
                                     .merge = kernel_merge,
                                     .lanes = VF_LANES,
                                     .row_tile = GEMM_ROWS,

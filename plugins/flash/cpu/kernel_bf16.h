@@ -146,21 +146,37 @@ words_load(const cpu_type t, const void *row, uint32_t w, uint32_t n)
     return _mm512_castsi512_ps(halves_load(t, row, 2 * w, 2 * n));
 }
 
+/* Pairs of columns in the order of two unpacks, which need no index; values_order mends it. */
 CPU_INLINE void
-values_load(const cpu_type t, const int vecs, const void *const *rows, uint32_t col, uint32_t left,
+values_load(const cpu_type t, const int vecs, const void *const *rows, size_t head, uint32_t left,
             vf *b)
 {
     const __m512i low = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40,
                                          8, 39, 7, 38, 6, 37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
-    const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+    const void *first = (const char *)rows[0] + head, *second = (const char *)rows[1] + head;
     CPU_UNROLL
     for (int n = 0; n < vecs; n += 2) {
         const uint32_t skip = (uint32_t)(n * VF_LANES);
-        const __m512i even = halves_load(t, rows[0], col + skip, left - skip);
-        const __m512i odd = halves_load(t, rows[1], col + skip, left - skip);
-        b[n] = _mm512_castsi512_ps(_mm512_permutex2var_epi16(even, low, odd));
-        if (n + 1 < vecs)
-            b[n + 1] = _mm512_castsi512_ps(_mm512_permutex2var_epi16(even, high, odd));
+        const __m512i even = halves_load(t, first, skip, left - skip);
+        const __m512i odd = halves_load(t, second, skip, left - skip);
+        if (n + 1 == vecs) {
+            b[n] = _mm512_castsi512_ps(_mm512_permutex2var_epi16(even, low, odd));
+            continue;
+        }
+        b[n] = _mm512_castsi512_ps(_mm512_unpacklo_epi16(even, odd));
+        b[n + 1] = _mm512_castsi512_ps(_mm512_unpackhi_epi16(even, odd));
+    }
+}
+
+CPU_INLINE void
+values_order(float *o, uint32_t cols)
+{
+    const __m512i low = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+    const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+    for (; cols >= 2 * VF_LANES; cols -= 2 * VF_LANES, o += 2 * VF_LANES) {
+        const vf a = vf_load(o), b = vf_load(o + VF_LANES);
+        vf_store(o, _mm512_permutex2var_ps(a, low, b));
+        vf_store(o + VF_LANES, _mm512_permutex2var_ps(a, high, b));
     }
 }
 

@@ -4,13 +4,12 @@
  * Nothing is packed: a key row is read where it lies and meets up to four query rows. A group is
  * VF_LANES scores, rows x keys: lane = row * keys_of(rows) + key. The running maximum and sum
  * are kept per lane in the same order, so that the softmax never leaves it; the sum of a row's
- * lanes is taken once, at the end. Beside each read stands a request for the same
- * place of the next tile: a whole tile of work ahead of its use. */
+ * lanes is taken once, at the end. Beside each read stands a request for what the next tile reads:
+ * kernel_fetch.h. */
 #ifndef FLASH_CPU_KERNEL_DECODE_H
 #define FLASH_CPU_KERNEL_DECODE_H
 
-#define DECODE_TILE 64 /* keys */
-#define DECODE_HEADS 4 /* KV heads side by side in token-major caches */
+#include "flash/cpu/kernel_fetch.h"
 
 /* Up to four query rows at work. */
 typedef struct decode_chunk {
@@ -21,78 +20,85 @@ typedef struct decode_chunk {
     int32_t all_lo, all_hi;     /* keys that every row sees */
 } decode_chunk;
 
-/* Asks for the line at this byte of a row. The second-level cache is near enough, and the first
- * has too few miss buffers to hold these and the loads. */
-CPU_INLINE void
-fetch_line(const void *row, size_t byte)
+CPU_INLINE const void *
+row_at(const void *row, size_t head)
 {
-    __builtin_prefetch((const char *)row + byte, 0, 2);
+    return (const char *)row + head;
 }
 
 /* One row: each key row is read to its end before the next, as the cache lies. */
 CPU_INLINE vf
 decode_scores_single(const cpu_type t, const flash_shape *shape, const float *q,
-                     const void *const *keys, const void *const *fetch)
+                     const void *const *keys, size_t head, fetch *next)
 {
-    const size_t line = (size_t)WORD_SIZE * cpu_type_size(t);
+    const size_t line = (size_t)VF_LANES * WORD_SIZE * cpu_type_size(t);
     const uint32_t words = shape->words;
     vf acc[VF_LANES];
     CPU_UNROLL
     for (int k = 0; k < VF_LANES; k++) {
+        const void *row = row_at(keys[k], head);
         vf sum = vf_zero();
         uint32_t w = 0;
         for (; w + VF_LANES <= words; w += VF_LANES) {
-            sum = word_dot(vf_load(q + w), words_load(t, keys[k], w, VF_LANES), sum);
-            if (fetch)
-                fetch_line(fetch[k], w * line);
+            sum = word_dot(vf_load(q + w), words_load(t, row, w, VF_LANES), sum);
+            fetch_at(next, 0, line);
+            fetch_step(next, line);
         }
-        if (w < words)
-            sum = word_dot(vf_load(q + w), words_load(t, keys[k], w, words - w), sum);
+        if (w < words) {
+            sum = word_dot(vf_load(q + w), words_load(t, row, w, words - w), sum);
+            fetch_at(next, 0, line);
+            fetch_step(next, line);
+        }
         acc[k] = sum;
     }
     return vf_reduce(acc);
 }
 
-/* One group of scores: rows x keys rows[0..]. fetch: rows to ask for beside them, or NULL. */
+/* count keys' words w..w+n-1, n <= VF_LANES, against the rows. */
+CPU_INLINE void
+decode_step(const cpu_type t, const int rows, const float *q, size_t pitch, const void *const *row,
+            uint32_t w, uint32_t n, vf *acc, fetch *next)
+{
+    const int count = VF_LANES / rows;
+    const size_t bytes = (size_t)(VF_LANES * WORD_SIZE) * cpu_type_size(t);
+    vf x[4];
+    CPU_UNROLL
+    for (int r = 0; r < rows; r++)
+        x[r] = vf_load(q + (size_t)r * pitch + w);
+    CPU_UNROLL
+    for (int k = 0; k < count; k++) {
+        const vf y = words_load(t, row[k], w, n);
+        fetch_at(next, (size_t)k * bytes, bytes);
+        CPU_UNROLL
+        for (int r = 0; r < rows; r++)
+            acc[r * count + k] = word_dot(x[r], y, acc[r * count + k]);
+    }
+    fetch_step(next, (size_t)count * bytes);
+}
+
+/* One group of scores: rows x keys rows[0..], each `head` bytes further. */
 CPU_INLINE vf
 decode_scores(const cpu_type t, const int rows, const flash_shape *shape, const float *q,
-              const void *const *keys, const void *const *fetch)
+              const void *const *keys, size_t head, fetch *next)
 {
-    const size_t line = (size_t)WORD_SIZE * cpu_type_size(t);
     const int count = VF_LANES / rows;
     const uint32_t words = shape->words, pitch = shape->pitch;
     if (rows == 1)
-        return decode_scores_single(t, shape, q, keys, fetch);
+        return decode_scores_single(t, shape, q, keys, head, next);
     vf acc[VF_LANES];
+    const void *row[VF_LANES];
     CPU_UNROLL
     for (int i = 0; i < VF_LANES; i++)
         acc[i] = vf_zero();
+    CPU_UNROLL
+    for (int k = 0; k < count; k++)
+        row[k] = row_at(keys[k], head);
     uint32_t w = 0;
     for (; w + VF_LANES <= words; w += VF_LANES) {
-        vf x[4];
-        CPU_UNROLL
-        for (int r = 0; r < rows; r++)
-            x[r] = vf_load(q + (size_t)r * pitch + w);
-        CPU_UNROLL
-        for (int k = 0; k < count; k++) {
-            const vf y = words_load(t, keys[k], w, VF_LANES);
-            if (fetch)
-                fetch_line(fetch[k], w * line);
-            CPU_UNROLL
-            for (int r = 0; r < rows; r++)
-                acc[r * count + k] = word_dot(x[r], y, acc[r * count + k]);
-        }
+        decode_step(t, rows, q, pitch, row, w, VF_LANES, acc, next);
     }
-    if (w < words) {
-        CPU_UNROLL
-        for (int k = 0; k < count; k++) {
-            const vf y = words_load(t, keys[k], w, words - w);
-            CPU_UNROLL
-            for (int r = 0; r < rows; r++)
-                acc[r * count + k] =
-                    word_dot(vf_load(q + (size_t)r * pitch + w), y, acc[r * count + k]);
-        }
-    }
+    if (w < words)
+        decode_step(t, rows, q, pitch, row, w, words - w, acc, next);
     return vf_reduce(acc);
 }
 
@@ -119,13 +125,12 @@ decode_transform(const work *w, const decode_chunk *c, const int rows, int32_t k
 
 /* Scores of the tile into s; returns their maximum per row. */
 CPU_INLINE vf
-decode_keys(const cpu_type t, const int rows, const work *w, const decode_chunk *c,
-            const void *const *next)
+decode_keys(const cpu_type t, const int rows, const work *w, const decode_chunk *c, fetch *next)
 {
     const int count = VF_LANES / rows;
     vf max = vf_set1(-INFINITY);
     for (int k = 0, g = 0; k < w->tile_keys; k += count, g++) {
-        vf x = decode_scores(t, rows, w->shape, c->q, w->key_rows + k, next ? next + k : NULL);
+        vf x = decode_scores(t, rows, w->shape, c->q, w->key_rows + k, w->key_head, next);
         if (w->special || w->tile_lo + k < c->all_lo || w->tile_lo + k + count > c->all_hi)
             x = decode_transform(w, c, rows, w->tile_lo + k, x);
         max = vf_max(x, max);
@@ -157,14 +162,19 @@ decode_weights(const int rows, const work *w, decode_chunk *c, vf max)
     vf_store(c->scale, scale);
 }
 
-/* o = o * scale + weights . values, vecs vectors from column col on. next: keys to fetch. */
+/* o = o * scale + weights . values, vecs vectors from column col on; of them `left` columns are
+ * real, or all (left 0). */
 CPU_INLINE void
 decode_panel(const cpu_type t, const int rows, const int vecs, const work *w, const decode_chunk *c,
-             uint32_t col, const void *const *next)
+             uint32_t col, const uint32_t left, fetch *next)
 {
-    const int count = VF_LANES / rows;
-    const uint32_t cols = w->shape->cols, left = w->shape->dim_v - col;
-    const size_t size = cpu_type_size(t);
+    const int count = VF_LANES / rows, keys = w->tile_keys;
+    const uint32_t cols = w->shape->cols, real = left ? left : (uint32_t)(vecs * VF_LANES);
+    const size_t line = (size_t)(WORD_SIZE * vecs * VF_LANES) * cpu_type_size(t);
+    const size_t part = line / (size_t)rows; /* of the fetches, beside each row */
+    const size_t head = w->value_head + col * cpu_type_size(t);
+    const void *const *at = w->value_rows;
+    const float *weights = w->p;
     vf acc[4][GEMM_VECS];
     CPU_UNROLL
     for (int r = 0; r < rows; r++) {
@@ -173,21 +183,19 @@ decode_panel(const cpu_type t, const int rows, const int vecs, const work *w, co
             acc[r][n] = vf_mul(vf_load(c->o + (size_t)r * cols + col + (size_t)(n * VF_LANES)),
                                vf_bcast(c->scale + r * count));
     }
-    for (int k = 0; k < w->tile_keys; k += WORD_SIZE) {
+    for (int k = 0; k < keys; k += WORD_SIZE) {
         vf b[GEMM_VECS];
-        const float *p = w->p + (k / count * VF_LANES + k % count) / WORD_SIZE;
-        values_load(t, vecs, w->value_rows + k, col, left, b);
-        if (next)
-            for (size_t at = 0; at < (size_t)vecs * VF_LANES * size; at += 64)
-                for (int i = 0; i < WORD_SIZE; i++)
-                    fetch_line(next[k + i], col * size + at);
+        const float *p = weights + (k / count * VF_LANES + k % count) / WORD_SIZE;
+        values_load(t, vecs, at + k, head, real, b);
         CPU_UNROLL
         for (int r = 0; r < rows; r++) {
+            fetch_at(next, (size_t)r * part, part);
             const vf x = vf_bcast(p + r * count / WORD_SIZE);
             CPU_UNROLL
             for (int n = 0; n < vecs; n++)
                 acc[r][n] = word_dot(x, b[n], acc[r][n]);
         }
+        fetch_step(next, line);
     }
     CPU_UNROLL
     for (int r = 0; r < rows; r++) {
@@ -198,19 +206,20 @@ decode_panel(const cpu_type t, const int rows, const int vecs, const work *w, co
 }
 
 CPU_INLINE void
-decode_values(const cpu_type t, const int rows, const work *w, const decode_chunk *c,
-              const void *const *next)
+decode_values(const cpu_type t, const int rows, const work *w, const decode_chunk *c, fetch *next)
 {
     for (uint32_t col = 0; col < w->shape->cols; col += GEMM_COLS) {
-        const uint32_t vecs = (w->shape->cols - col) / VF_LANES;
-        if (vecs >= GEMM_VECS)
-            decode_panel(t, rows, GEMM_VECS, w, c, col, next);
+        const uint32_t vecs = (w->shape->cols - col) / VF_LANES, left = w->shape->dim_v - col;
+        if (left >= GEMM_COLS)
+            decode_panel(t, rows, GEMM_VECS, w, c, col, 0, next);
+        else if (vecs >= GEMM_VECS)
+            decode_panel(t, rows, GEMM_VECS, w, c, col, left, next);
         else if (vecs == 1)
-            decode_panel(t, rows, 1, w, c, col, next);
+            decode_panel(t, rows, 1, w, c, col, left, next);
         else if (vecs == 2)
-            decode_panel(t, rows, GEMM_VECS < 2 ? GEMM_VECS : 2, w, c, col, next);
+            decode_panel(t, rows, GEMM_VECS < 2 ? GEMM_VECS : 2, w, c, col, left, next);
         else
-            decode_panel(t, rows, GEMM_VECS < 3 ? GEMM_VECS : 3, w, c, col, next);
+            decode_panel(t, rows, GEMM_VECS < 3 ? GEMM_VECS : 3, w, c, col, left, next);
     }
 }
 
@@ -229,17 +238,17 @@ decode_hidden(const work *w, const decode_chunk *c, int rows)
 }
 
 CPU_INLINE void
-decode_tile(const cpu_type t, const int rows, const work *w, decode_chunk *c, const work *next)
+decode_tile(const cpu_type t, const int rows, const work *w, decode_chunk *c, fetch *next)
 {
-    const vf max = decode_keys(t, rows, w, c, next ? next->key_rows : NULL);
+    const vf max = decode_keys(t, rows, w, c, next);
     decode_weights(rows, w, c, max);
-    decode_values(t, rows, w, c, next ? next->value_rows : NULL);
+    decode_values(t, rows, w, c, next);
     if (w->hidden)
         decode_hidden(w, c, rows);
 }
 
 static void
-decode_tile_any(const work *w, decode_chunk *c, const work *next)
+decode_tile_any(const work *w, decode_chunk *c, fetch *next)
 {
     if (c->rows == 1)
         FOR_TYPE(w->shape->kv_type, decode_tile(T, 1, w, c, next))
@@ -281,7 +290,7 @@ chunk_open(const work *w, decode_chunk *c, uint32_t row)
     c->o = w->o + (size_t)row * shape->cols;
 }
 
-/* Maximum and sum of each row to where work_finish reads them. */
+/* Maximum, sum and columns of each row as work_finish reads them. */
 static void
 chunk_close(const work *w, const decode_chunk *c)
 {
@@ -295,6 +304,7 @@ chunk_close(const work *w, const decode_chunk *c)
             total += sum[r * count + k];
         w->max[c->row + r] = max[r * count];
         w->sum[c->row + r] = total;
+        values_order(c->o + (size_t)r * w->shape->cols, w->shape->cols);
     }
 }
 
@@ -317,42 +327,65 @@ head_open(decode_head *h, const flash_job *job, const flash_block *block, uint32
     }
 }
 
-/* Addresses of a tile of this head into one of two sets. */
+/* What the head reads of the tile: the rows that all heads share, or, where the tile has an edge,
+ * its own. */
 static void
-head_rows(work *w, int32_t lo, int turn, const void **keys, const void **values)
+head_tile(work *w, const work *tile)
 {
-    const int32_t left = w->block->hi - lo;
-    w->key_rows = keys + turn * DECODE_TILE;
-    w->value_rows = values + turn * DECODE_TILE;
-    tile_rows(w, lo, left < DECODE_TILE ? left : DECODE_TILE);
+    const flash_job *job = w->job;
+    const int32_t lo = tile->tile_lo, keys = tile->tile_keys;
+    w->tile_lo = lo;
+    w->tile_keys = keys;
+    w->key_head = (size_t)(w->kv_head * job->k.stride[2]);
+    w->value_head = (size_t)(w->kv_head * job->v.stride[2]);
+    w->hidden = 0;
+    if (keys % KEY_ALIGN == 0 && lo >= w->all_lo && lo + keys <= w->all_hi)
+        return;
+    w->key_head = w->value_head = 0;
+    tile_rows(w, lo, keys);
     hidden_take(w);
 }
 
-/* `count` KV heads of the block from kv_head on, tile by tile: where the cache lies token by token
- * their rows are neighbours. What a head computes does not depend on the others. */
 static void
-kernel_decode(const flash_job *job, const flash_block *block, uint32_t kv_head, uint32_t count,
-              char *scratch)
+tile_pass(decode_head *heads, uint32_t count, work *tile, int32_t lo, int32_t keys, fetch *next)
 {
-    decode_head heads[DECODE_HEADS];
-    float scale[VF_LANES];
+    tile_rows(tile, lo, keys);
+    for (uint32_t i = 0; i < count; i++) {
+        decode_head *h = &heads[i];
+        head_tile(&h->w, tile);
+        for (uint32_t n = 0; n < h->num; n++)
+            decode_tile_any(&h->w, &h->chunks[n], n == 0 ? next : NULL);
+    }
+}
+
+/* The heads of the task, tile by tile: all of them side by side where the cache lies token by
+ * token, else one after the other. What a head computes does not depend on the others. */
+static void
+kernel_decode(const flash_job *job, const flash_task *task, char *scratch)
+{
+    const flash_block *block = task->block;
+    const int32_t step = (int32_t)job->shape->decode_tile;
     const uint32_t padded = (block->count * job->shape->group + 3) / 4 * 4;
-    head_open(&heads[0], job, block, kv_head, scratch, 0, scale);
-    for (uint32_t i = 1; i < count; i++)
-        head_open(&heads[i], job, block, kv_head + i, scratch, i * padded, scale);
-    const void **keys = heads[0].w.key_rows, **values = heads[0].w.value_rows;
-    if (block->lo < block->hi)
-        head_rows(&heads[0].w, block->lo, 0, keys, values);
-    for (int32_t lo = block->lo, turn = 1; lo < block->hi; lo += DECODE_TILE)
-        for (uint32_t i = 0; i < count; i++, turn ^= 1) {
-            decode_head *h = &heads[i];
-            work *next = &heads[i + 1 < count ? i + 1 : 0].w, now = h->w;
-            const int32_t at = i + 1 < count ? lo : lo + DECODE_TILE;
-            if (at < block->hi)
-                head_rows(next, at, turn, keys, values);
-            const int fetch = block->hi - at >= now.tile_keys;
-            for (uint32_t n = 0; n < h->num; n++)
-                decode_tile_any(&now, &h->chunks[n], n == 0 && fetch ? next : NULL);
+    const uint32_t count = task->count, beside = fetch_apart(job) ? 1 : count;
+    decode_head heads[FLASH_DECODE_HEADS];
+    float scale[VF_LANES];
+    fetch next = {.job = job};
+    for (uint32_t i = 0; i < count; i++)
+        head_open(&heads[i], job, block, task->kv_head + i, scratch, i * padded, scale);
+    work tile = heads[0].w;
+    tile.kv_head = 0;
+    for (uint32_t i = 0; i < count; i += beside)
+        for (int32_t lo = block->lo; lo < block->hi; lo += step) {
+            if (block->hi - lo > step)
+                fetch_tile(&next, block, task->kv_head + i, beside, lo + step);
+            else if (i + beside < count)
+                fetch_tile(&next, block, task->kv_head + i + beside, beside, block->lo);
+            else if (task->next)
+                fetch_tile(&next, task->next, task->next_head, beside, task->next->lo);
+            else
+                fetch_nothing(&next);
+            tile_pass(heads + i, beside, &tile, lo, block->hi - lo < step ? block->hi - lo : step,
+                      &next);
         }
     for (uint32_t i = 0; i < count; i++) {
         for (uint32_t n = 0; n < heads[i].num; n++)

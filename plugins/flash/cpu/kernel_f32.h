@@ -60,16 +60,22 @@ words_load(const cpu_type t, const void *row, uint32_t w, uint32_t n)
 }
 
 CPU_INLINE void
-values_load(const cpu_type t, const int vecs, const void *const *rows, uint32_t col, uint32_t left,
+values_load(const cpu_type t, const int vecs, const void *const *rows, size_t head, uint32_t left,
             vf *b)
 {
-    const char *p = (const char *)rows[0] + (size_t)col * cpu_type_size(t);
+    const char *p = (const char *)rows[0] + head;
     CPU_UNROLL
     for (int n = 0; n < vecs; n++) {
         const uint32_t skip = (uint32_t)(n * VF_LANES);
         b[n] = vf_load_h_n(t, p + skip * cpu_type_size(t),
                            left - skip < VF_LANES ? left - skip : VF_LANES);
     }
+}
+
+CPU_INLINE void
+values_order(float *o, uint32_t cols)
+{
+    (void)o, (void)cols;
 }
 
 #include "flash/cpu/kernel.h"

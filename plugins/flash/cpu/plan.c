@@ -140,6 +140,17 @@ sort_blocks(attn_builder *b)
         b->sorted[start[cost_bucket(b->blocks[i].cost)]++] = b->blocks[i];
 }
 
+/* All KV heads together, as they lie in the cache, unless workers would go without. */
+static uint32_t
+heads_of_a_task(const attn_builder *b)
+{
+    const uint32_t heads = b->shape.kv_heads, wanted = 2 * b->limits.num_threads;
+    uint32_t n = flash_decode_heads(&b->shape);
+    while (n > 1 && (uint64_t)b->num_blocks * ((heads + n - 1) / n) < wanted)
+        n = (n + 1) / 2;
+    return n;
+}
+
 attn_status
 flash_build(attn_builder *b, const attn_batch *batch, const attn_kv_group *group,
             const attn_stream *stream, attn_error *err)
@@ -161,6 +172,7 @@ flash_build(attn_builder *b, const attn_batch *batch, const attn_kv_group *group
         add_request(b, r, &partials);
     }
     sort_blocks(b);
+    b->decode_heads = heads_of_a_task(b);
     b->built = 1;
     return ATTN_OK;
 }

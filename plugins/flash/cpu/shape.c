@@ -26,6 +26,22 @@ round_up(uint32_t n, uint32_t to)
     return (n + to - 1) / to * to;
 }
 
+uint32_t
+flash_decode_heads(const flash_shape *shape)
+{
+    return shape->kv_heads < FLASH_DECODE_HEADS ? shape->kv_heads : FLASH_DECODE_HEADS;
+}
+
+/* Two tiles of all heads of a task stay together in the second-level cache, beside what is left of
+ * earlier ones. */
+static uint32_t
+decode_tile(const flash_shape *shape)
+{
+    const uint32_t size = (uint32_t)cpu_type_size(shape->kv_type);
+    const uint32_t key = flash_decode_heads(shape) * (shape->dim + shape->dim_v) * size;
+    return key <= 1024 ? 64 : key <= 2048 ? 32 : 16;
+}
+
 void
 flash_shape_plan(flash_shape *shape, const flash_kernel *kernel, const flash_options *options)
 {
@@ -36,6 +52,7 @@ flash_shape_plan(flash_shape *shape, const flash_kernel *kernel, const flash_opt
     /* a packed tile of keys and values stays within a quarter of an L2 of 1 MiB each */
     const uint32_t widest = shape->dim > shape->dim_v ? shape->dim : shape->dim_v;
     shape->key_tile = widest / kernel->word_size <= 128 ? 256 : 128;
+    shape->decode_tile = decode_tile(shape);
     shape->tokens = options->query_rows / shape->group;
     if (shape->tokens == 0)
         shape->tokens = 1;
@@ -68,7 +85,7 @@ void
 flash_scratch_plan(flash_scratch *layout, const flash_shape *shape, const flash_kernel *kernel)
 {
     /* a decode block works on rows in fours, others on whole row tiles */
-    const uint32_t least = 4 * FLASH_DECODE_ROWS;
+    const uint32_t least = FLASH_DECODE_ROWS * flash_decode_heads(shape);
     const size_t rows = (shape->rows > least ? shape->rows : least) + kernel->row_tile + 3,
                  tile = shape->key_tile, f = sizeof(float);
     const size_t value_cols = round_up(shape->dim_v, kernel->col_tile);
