@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "runtime/group.h"
+#include "select/selection.h"
 
 #define DEFAULT_STEPS_IN_FLIGHT 2u
 
@@ -146,10 +147,16 @@ device_of(const attn_group_params *params)
     return ATTN_KNOWS(params, attn_group_params, device) ? params->device : 0;
 }
 
+/* A backend for a phase and why it is that. */
+typedef struct choice {
+    const attn_entry *entry;
+    int is_auto;
+    char rule[256];
+} choice;
+
 static attn_status
 select_phase(const attn_group *g, const attn_group_params *params,
-             uint32_t phase, const attn_entry **entry, char *rule, size_t size,
-             attn_error *err)
+             uint32_t phase, choice *to, attn_error *err)
 {
     attn_selection *sel = NULL;
     const attn_select_params p = {.struct_size = sizeof p,
@@ -163,8 +170,9 @@ select_phase(const attn_group *g, const attn_group_params *params,
     if (s == ATTN_OK && !attn_selection_winner(sel))
         s = no_winner(g, sel, err);
     if (s == ATTN_OK) {
-        *entry = attn_selection_winner(sel);
-        snprintf(rule, size, "%s", attn_selection_rule(sel));
+        to->entry = attn_selection_winner(sel);
+        to->is_auto = attn_selection_is_auto(sel);
+        snprintf(to->rule, sizeof to->rule, "%s", attn_selection_rule(sel));
     }
     attn_selection_free(sel);
     return s;
@@ -192,9 +200,9 @@ accepts_block_size(const attn_kv_spec *spec, uint32_t block_size)
 }
 
 static attn_status
-check_shared_cache(const attn_group *g, attn_error *err)
+check_shared_cache(const attn_group *g, const attn_entry *a,
+                   const attn_entry *b, attn_error *err)
 {
-    const attn_entry *a = g->parts[0].entry, *b = g->parts[1].entry;
     attn_kv_spec x, y;
     if (g->layer != &g->known.head)
         return attn_error_set(err, ATTN_E_CONFIG, "select",
@@ -221,31 +229,50 @@ check_shared_cache(const attn_group *g, attn_error *err)
                           b->name, same ? ": block size" : "");
 }
 
+/* What auto chose for each phase serves the group only with one cache; else
+ * it chooses again, one backend for both. A name is never replaced. */
+static attn_status
+join_phases(const attn_group *g, const attn_group_params *params,
+            choice *prefill, choice *decode, attn_error *err)
+{
+    attn_error why = ATTN_ERROR_INIT;
+    if (prefill->entry == decode->entry)
+        return ATTN_OK;
+    attn_status s = check_shared_cache(g, decode->entry, prefill->entry, &why);
+    if (s == ATTN_E_CONFIG && prefill->is_auto && decode->is_auto) {
+        attn_log_write(ATTN_LOG_INFO, "select",
+                       "%s layers: one backend for both phases: %s",
+                       g->layer->family, why.message);
+        s = select_phase(g, params, ATTN_PHASE_ANY, prefill, err);
+        *decode = *prefill;
+        return s;
+    }
+    return s ? attn_error_set(err, s, why.where, "%s", why.message) : ATTN_OK;
+}
+
 static attn_status
 choose_backends(attn_group *g, const attn_group_params *params, attn_error *err)
 {
-    const attn_entry *prefill, *decode;
-    char why[256], why_decode[256];
-    attn_status s = select_phase(g, params, ATTN_PHASE_PREFILL, &prefill, why,
-                                 sizeof why, err);
+    choice prefill, decode;
+    attn_status s = select_phase(g, params, ATTN_PHASE_PREFILL, &prefill, err);
     if (s == ATTN_OK)
-        s = select_phase(g, params, ATTN_PHASE_DECODE, &decode, why_decode,
-                         sizeof why_decode, err);
+        s = select_phase(g, params, ATTN_PHASE_DECODE, &decode, err);
+    if (s == ATTN_OK)
+        s = join_phases(g, params, &prefill, &decode, err);
     if (s != ATTN_OK)
         return s;
-    g->num_parts = prefill == decode ? 1 : 2;
-    g->parts[0].entry = decode;
-    g->parts[1].entry = prefill;
-    if (g->num_parts == 1) {
-        g->parts[1].entry = NULL;
+    g->num_parts = prefill.entry == decode.entry ? 1 : 2;
+    g->parts[0].entry = decode.entry;
+    g->parts[1].entry = g->num_parts == 2 ? prefill.entry : NULL;
+    if (g->num_parts == 1)
         attn_log_write(ATTN_LOG_INFO, "select", "%s layers: %s (%s)",
-                       g->layer->family, decode->name, why);
-        return ATTN_OK;
-    }
-    attn_log_write(
-        ATTN_LOG_INFO, "select", "%s layers: prefill %s (%s), decode %s (%s)",
-        g->layer->family, prefill->name, why, decode->name, why_decode);
-    return check_shared_cache(g, err);
+                       g->layer->family, decode.entry->name, prefill.rule);
+    else
+        attn_log_write(ATTN_LOG_INFO, "select",
+                       "%s layers: prefill %s (%s), decode %s (%s)",
+                       g->layer->family, prefill.entry->name, prefill.rule,
+                       decode.entry->name, decode.rule);
+    return ATTN_OK;
 }
 
 /* ---------------------------------------------------------- the builders */

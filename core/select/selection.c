@@ -30,6 +30,7 @@ struct attn_selection {
     size_t count;
     const attn_entry *winner;
     char *rule;
+    int is_auto;
 };
 
 /* What one call of attn_select works with. */
@@ -75,6 +76,12 @@ const attn_entry *
 attn_selection_winner(const attn_selection *s)
 {
     return s->winner;
+}
+
+int
+attn_selection_is_auto(const attn_selection *selection)
+{
+    return selection->is_auto;
 }
 
 const char *
@@ -439,6 +446,7 @@ attn_select_among(const attn_entry *const *entries, size_t count,
     job.out = calloc(1, sizeof *job.out);
     if (!job.out)
         return attn_error_nomem(err, "selection", sizeof *job.out);
+    job.out->is_auto = is_auto(&job);
     s = collect(&job);
     if (s == ATTN_OK)
         s = decide(&job);

@@ -12,4 +12,8 @@ attn_status attn_select_among(const attn_entry *const *entries, size_t count,
                               const attn_select_params *params,
                               attn_selection **selection, attn_error *err);
 
+/* [any] 1: neither a name in the configuration nor one in the params decided.
+ */
+int attn_selection_is_auto(const attn_selection *selection);
+
 #endif /* ATTN_SELECT_SELECTION_H */

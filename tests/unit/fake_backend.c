@@ -292,8 +292,9 @@ fake_registry(const char *ini)
     backend_b.family = backend_a.family;
     for (int i = 0; i < 2; i++) {
         rows[i].family = backend_a.family;
-        rows[i].device_type =
-            fake.on_device ? ATTN_DEVICE_EXT : ATTN_DEVICE_CPU;
+        rows[i].device_type = fake.on_device || (fake.apart && i == 1)
+                                  ? ATTN_DEVICE_EXT
+                                  : ATTN_DEVICE_CPU;
     }
     for (uint32_t i = 0; fake.two_devices && i < 2; i++) {
         rows[i] = rows[0];

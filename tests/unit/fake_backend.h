@@ -20,6 +20,7 @@ typedef struct fake_state {
     const char *build_message;          /* NULL: leaves err alone */
     int on_device;                      /* 1: they run on a made-up device */
     int two_devices;                    /* 1: fake.a on two, no fake.b */
+    int apart;                          /* 1: only fake.b runs on it */
     attn_device last_device;            /* of the last alloc */
     uint64_t live_device_bytes, copies;
     const void *last_source; /* of the last copy */

@@ -90,6 +90,41 @@ START_TEST(two_backends_need_decodes_first)
 }
 END_TEST
 
+/* Measured speed parts the phases only where one cache serves both. */
+START_TEST(speed_alone_splits_no_cache)
+{
+    static const char tuned[] = "[profile p]\nfamily = flash\n"
+                                "phase = prefill\n"
+                                "time_us.fake.a = 90\ntime_us.fake.b = 10\n"
+                                "[profile d]\nfamily = flash\n"
+                                "phase = decode\n"
+                                "time_us.fake.a = 5\ntime_us.fake.b = 7\n";
+    attn_group *g = NULL;
+    open_world(tuned, NULL);
+    ck_assert_str_eq(attn_group_backend(w.group, ATTN_PHASE_DECODE)->name,
+                     "fake.a");
+    ck_assert_str_eq(attn_group_backend(w.group, ATTN_PHASE_PREFILL)->name,
+                     "fake.b");
+    close_world();
+    fake.apart = 1;
+    open_world(tuned, NULL);
+    ck_assert_str_eq(attn_group_backend(w.group, ATTN_PHASE_DECODE)->name,
+                     "fake.b");
+    ck_assert_str_eq(attn_group_backend(w.group, ATTN_PHASE_PREFILL)->name,
+                     "fake.b");
+    close_world();
+    /* Two names that do not fit remain an error. */
+    ck_assert_good(attn_session_create(fake_registry(two), &w.session, &err),
+                   err);
+    ck_assert_error(make_group(w.session, 0, NULL, &g, &err), err,
+                    ATTN_E_CONFIG,
+                    "fake.a and fake.b run on different devices and cannot "
+                    "share a cache");
+    ck_assert_ptr_null(g);
+    close_world();
+}
+END_TEST
+
 START_TEST(nothing_is_allocated_after_set_up)
 {
     static const char *const inis[] = {"", two};
@@ -521,10 +556,10 @@ START_TEST(memory_shortage_is_an_error)
 END_TEST
 
 UNIT_MAIN("session", 20, one_backend, two_backends_share_a_step,
-          two_backends_need_decodes_first, nothing_is_allocated_after_set_up,
-          tensors_are_checked, steps_are_checked, masks_are_checked,
-          context_parallelism_is_refused, set_up_is_checked,
-          plugin_failures_are_told, caches_are_described,
+          two_backends_need_decodes_first, speed_alone_splits_no_cache,
+          nothing_is_allocated_after_set_up, tensors_are_checked,
+          steps_are_checked, masks_are_checked, context_parallelism_is_refused,
+          set_up_is_checked, plugin_failures_are_told, caches_are_described,
           device_backends_get_their_memory, a_group_on_the_second_device,
           metadata_goes_to_the_device, metadata_stays_on_the_cpu,
           memory_shortage_is_an_error)
