@@ -44,6 +44,7 @@ double bench_device_bytes(const attn_entry *entry);
 bench_bound bench_bind(const attn_roof *roof, const attn_cost *cost,
                        const char *type, int warm);
 json_t *bench_machine(const bench_roofs *roofs);
+#define BENCH_LINE_BYTES 197 /* of a line of the configuration */
 /* The model name of this machine's processor, or "unknown"; cut to what a
  * line of the configuration holds where size is BENCH_MACHINE_BYTES. */
 #define BENCH_MACHINE_BYTES 100

@@ -157,25 +157,51 @@ check_path(report *r, const attn_config *config)
     free(copy);
 }
 
+/* 1 when a value before this one comes from the same file. */
+static int
+is_named_before(const attn_config *config, size_t index)
+{
+    const char *origin = attn_config_at(config, index)->origin;
+    for (size_t i = 0; i < index; i++)
+        if (!strcmp(attn_config_at(config, i)->origin, origin))
+            return 1;
+    return 0;
+}
+
 /* The files that the effective values come from, each once. */
 static void
 check_sources(report *r, const attn_config *config)
 {
-    const char *last = "";
     unsigned files = 0;
     for (size_t i = 0; i < attn_config_count(config); i++) {
         const attn_config_value *v = attn_config_at(config, i);
-        if (!v->line || !strcmp(v->origin, last))
+        if (!v->line || is_named_before(config, i))
             continue;
-        last = v->origin;
         files++;
-        add(r, "ok", "configuration", out_text(last));
+        add(r, "ok", "configuration", out_text(v->origin));
     }
     if (!files)
         add(r, "note", "configuration", out_text("no file: defaults"));
     for (size_t i = 0; i < attn_config_num_warnings(config); i++)
         add(r, "problem", "configuration",
             out_text(attn_config_warning(config, i)));
+}
+
+/* The names of features in a [profile]. */
+static void
+check_features(report *r, const attn_config_value *v)
+{
+    char word[64];
+    for (const char *p = v->value + strspn(v->value, " \t,"); *p;
+         p += strspn(p, " \t,")) {
+        const size_t n = strcspn(p, " \t,");
+        snprintf(word, sizeof word, "%.*s", (int)n, p);
+        if (strcmp(word, "none") && !attn_feature_parse(word))
+            add(r, "problem", "profile",
+                out_format("%s:%u: [%s] no feature '%s'", v->origin, v->line,
+                           v->section, word));
+        p += n;
+    }
 }
 
 /* One value of a [profile]: wrong in itself, or of another machine. */
@@ -189,6 +215,8 @@ check_measured(report *r, const attn_config_value *v, const attn_family *family,
         add(r, "note", "profile",
             out_format("[%s] was measured on %s, this is %s", v->section,
                        v->value, machine));
+    if (!strcmp(v->key, "features"))
+        check_features(r, v);
     if (strncmp(v->key, "layer.", 6) || !family)
         return;
     attn_layer_init(family, &layer);

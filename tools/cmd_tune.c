@@ -204,12 +204,10 @@ time_contestant(run_state *s, contest *c, struct contestant *k)
     }
 }
 
-/* 1 when a goes before b where auto decides. */
+/* 1 when a goes before b where auto decides, timed or not. */
 static int
 is_before(const struct contestant *a, const struct contestant *b)
 {
-    if (isfinite(a->time) != isfinite(b->time))
-        return isfinite(a->time);
     if (a->entry->priority != b->entry->priority)
         return a->entry->priority > b->entry->priority;
     return a->time < b->time;

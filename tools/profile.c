@@ -119,6 +119,16 @@ put_head(FILE *f)
             date);
 }
 
+/* For people only: what a line of the configuration cannot hold is left out. */
+static void
+put_batch(FILE *f, const char *batch)
+{
+    const size_t most = BENCH_LINE_BYTES - strlen("batch = "),
+                 n = strlen(batch);
+    fprintf(f, "batch = %.*s%s\n", (int)(n > most ? most - 3 : n), batch,
+            n > most ? "..." : "");
+}
+
 void
 profile_section(profile *p, const profile_case *c)
 {
@@ -128,8 +138,8 @@ profile_section(profile *p, const profile_case *c)
         put_head(p->file);
     fprintf(p->file, "\n[profile %s.%u]\nfamily = %s\nphase = %s\n", p->name,
             ++p->sections, row_family(c->layer->head.family), c->phase);
-    fprintf(p->file, "batch = %s\nthreads = %u\nmachine = %s\n", c->batch,
-            c->threads, machine);
+    put_batch(p->file, c->batch);
+    fprintf(p->file, "threads = %u\nmachine = %s\n", c->threads, machine);
     put_features(p->file, c->layer->head.features);
     put_fields(p->file, &c->layer->head);
 }
@@ -140,13 +150,30 @@ profile_time(profile *p, const char *backend, double microseconds)
     fprintf(p->file, "time_us.%s = %.6g\n", backend, microseconds);
 }
 
+/* A file that cannot be read would take the whole configuration with it. */
+static int
+check_readable(const profile *p)
+{
+    attn_error err = CLI_ERROR_INIT;
+    attn_config *config;
+    if (attn_config_load(p->temporary, &config, &err))
+        return cli_fail(CLI_FAILED,
+                        "%s is not written, it could not be read: %s", p->path,
+                        err.message);
+    attn_config_free(config);
+    return CLI_OK;
+}
+
 int
 profile_keep(profile *p)
 {
     int bad = ferror(p->file);
-    bad |= fflush(p->file) | fsync(fileno(p->file));
+    bad |= fflush(p->file);
+    bad |= fsync(fileno(p->file));
     bad |= fclose(p->file);
     p->file = NULL;
+    if (!bad && check_readable(p) != CLI_OK)
+        return CLI_FAILED;
     if (bad || rename(p->temporary, p->path))
         return cli_fail(CLI_FAILED, "%s: %s", p->path, strerror(errno));
     free(p->temporary);

@@ -238,6 +238,17 @@ parse_section(const char *text, char name[ATTN_INI_MAX_NAME + 16],
     return unknown_section(text, word, *rest != 0, err);
 }
 
+/* What one file measured is no complement of what another did. */
+static attn_status
+start_over(attn_config *c, attn_section *s, const attn_section *like,
+           attn_error *err)
+{
+    s->origin = like->origin;
+    s->line = like->line;
+    s->count = 0;
+    return put_defaults(c, s, err);
+}
+
 static attn_status
 on_section(void *arg, const char *text, uint32_t line, attn_error *err)
 {
@@ -257,6 +268,10 @@ on_section(void *arg, const char *text, uint32_t line, attn_error *err)
     if (st != ATTN_OK)
         return st;
     cur->section = old ? (size_t)(old - c->sections) : c->num_sections - 1;
+    if (old && old->kind == ATTN_SECTION_PROFILE)
+        st = start_over(c, &c->sections[cur->section], &like, err);
+    if (st != ATTN_OK)
+        return st;
     c->sections[cur->section].last_file = c->num_files;
     c->sections[cur->section].last_line = line;
     return ATTN_OK;
