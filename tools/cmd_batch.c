@@ -5,9 +5,12 @@
 #include "commands.h"
 #include "output.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define MAX_PRINTED (UINT64_C(1) << 22)
 
@@ -62,15 +65,34 @@ check_lines(const char *path, FILE *f, check_count *count)
     return ferror(f) ? errno : 0;
 }
 
+/* A pipe or a device might never end; NONBLOCK: nor be opened. */
+static int
+open_cases(const char *path, FILE **f)
+{
+    struct stat st;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int error = fd < 0 || fstat(fd, &st) ? errno : 0;
+
+    *f = !error && S_ISREG(st.st_mode) ? fdopen(fd, "r") : NULL;
+    if (*f)
+        return CLI_OK;
+    if (!error && S_ISREG(st.st_mode))
+        error = errno;
+    if (fd >= 0)
+        close(fd);
+    return cli_fail(CLI_CONFIG, "%s: %s", path,
+                    error ? strerror(error) : "not a regular file");
+}
+
 static int
 check_file(const char *path, out_writer *out)
 {
     check_count n = {0};
-    FILE *f = fopen(path, "re");
-    int error;
+    FILE *f;
+    int error = open_cases(path, &f);
 
-    if (!f)
-        return cli_fail(CLI_CONFIG, "%s: %s", path, strerror(errno));
+    if (error)
+        return error;
     error = check_lines(path, f, &n);
     fclose(f);
     if (error)

@@ -2,7 +2,11 @@
 #include "commands.h"
 #include "host.h"
 #include "output.h"
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#define NAME_SIZE 128
 
 static const out_column columns[] = {
     {.path = "section"}, {.path = "key"},  {.path = "value"},
@@ -39,6 +43,32 @@ is_wanted(const attn_config_value *v, const char *wanted)
                        !strcmp(wanted + n + 1, v->key));
 }
 
+/* "section.key" of every value, for the nearest name. */
+static const char *
+name_at(size_t index, void *names)
+{
+    return ((char(*)[NAME_SIZE])names)[index];
+}
+
+static int
+unknown(const attn_config *config, const char *wanted)
+{
+    const size_t count = attn_config_count(config);
+    char(*names)[NAME_SIZE] = calloc(count + 1, sizeof *names);
+    if (!names)
+        return cli_fail(CLI_INTERNAL, "out of memory");
+    for (size_t i = 0; i < count; i++) {
+        const attn_config_value *v = attn_config_at(config, i);
+        snprintf(names[i], sizeof names[i], "%s.%s", v->section, v->key);
+    }
+    const char *near = cli_nearest(wanted, name_at, names, count);
+    const int rc = cli_fail(CLI_USAGE, "config: --get: no value '%s'%s%s%s",
+                            wanted, near ? "; did you mean " : "",
+                            near ? near : "", near ? "?" : "");
+    free(names);
+    return rc;
+}
+
 static int
 print(const cli_args *args, const attn_config *config)
 {
@@ -58,7 +88,7 @@ print(const cli_args *args, const attn_config *config)
         found++;
     }
     if (wanted && !found)
-        return out_abort(&out, cli_fail(CLI_CONFIG, "no value %s", wanted));
+        return out_abort(&out, unknown(config, wanted));
     return out_close(&out, CLI_OK);
 }
 

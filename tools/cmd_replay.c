@@ -118,7 +118,10 @@ store(const attn_call *call, const attn_call *result, const char *path)
         st = attn_call_store(file, path, &err);
     if (file)
         attn_call_free(file);
-    return st ? cli_fail_error(&err) : CLI_OK;
+    if (!st)
+        return CLI_OK;
+    const int rc = cli_fail_error(&err);
+    return st == ATTN_E_IO ? CLI_INTERNAL : rc;
 }
 
 static int

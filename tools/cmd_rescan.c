@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "commands.h"
 #include "output.h"
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
 
 static const out_column columns[] = {
     {.path = "library"},
@@ -15,6 +18,8 @@ run(const cli_args *args)
     const char *library = args->num_operands ? args->operands[0] : NULL;
     if (attn_registry_rescan(library, &err))
         return cli_fail_error(&err);
+    if (library && access(library, F_OK) != 0)
+        cli_warn("%s: %s", library, strerror(errno));
     const int rc = out_open(&out, args, columns, CLI_COUNT(columns), 0);
     if (rc != CLI_OK)
         return rc;

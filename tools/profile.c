@@ -25,7 +25,7 @@ drop_in_path(const attn_config *config, const char *name, char **path)
     }
     char *dir = *path;
     if (mkdir(dir, 0777) && errno != EEXIST)
-        return cli_fail(CLI_FAILED, "%s: %s", dir, strerror(errno));
+        return cli_fail(CLI_INTERNAL, "%s: %s", dir, strerror(errno));
     if (asprintf(path, "%s/%s.ini", dir, name) < 0)
         *path = NULL;
     free(dir);
@@ -40,7 +40,7 @@ open_temporary(profile *p)
     const mode_t mask = umask(0);
     umask(mask);
     if (!lstat(p->path, &st) && !S_ISREG(st.st_mode))
-        return cli_fail(CLI_FAILED, "%s is no regular file", p->path);
+        return cli_fail(CLI_INTERNAL, "%s is no regular file", p->path);
     if (asprintf(&p->temporary, "%s.XXXXXX", p->path) < 0) {
         p->temporary = NULL;
         return cli_fail(CLI_INTERNAL, "out of memory");
@@ -49,7 +49,7 @@ open_temporary(profile *p)
     p->file = fd >= 0 && !fchmod(fd, 0666 & ~mask) ? fdopen(fd, "w") : NULL;
     if (p->file)
         return CLI_OK;
-    const int rc = cli_fail(CLI_FAILED, "%s: %s", p->path, strerror(errno));
+    const int rc = cli_fail(CLI_INTERNAL, "%s: %s", p->path, strerror(errno));
     if (fd >= 0) {
         close(fd);
         unlink(p->temporary);
@@ -175,7 +175,7 @@ profile_keep(profile *p)
     if (!bad && check_readable(p) != CLI_OK)
         return CLI_FAILED;
     if (bad || rename(p->temporary, p->path))
-        return cli_fail(CLI_FAILED, "%s: %s", p->path, strerror(errno));
+        return cli_fail(CLI_INTERNAL, "%s: %s", p->path, strerror(errno));
     free(p->temporary);
     p->temporary = NULL;
     return CLI_OK;
