@@ -144,10 +144,15 @@ attn_roof_measure(uint32_t num_threads, double seconds, attn_roof *roof,
     const size_t part = enough_bytes() / n / STRIDE * STRIDE + STRIDE;
     const attn_roof_loop f32 = attn_roof_f32(), f64 = attn_roof_f64(),
                          bf16 = attn_roof_bf16();
+    if (roof->struct_size < offsetof(attn_roof, f64_flops))
+        return attn_error_set(err, ATTN_E_ARG, "roof.struct_size",
+                              "struct_size %u: at least %zu", roof->struct_size,
+                              offsetof(attn_roof, f64_flops));
     worker *w = calloc(n, sizeof *w);
-    uint8_t *data = mmap(NULL, part * n, PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (!w || data == MAP_FAILED) {
+    uint8_t *data = w ? mmap(NULL, part * n, PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+                      : MAP_FAILED;
+    if (data == MAP_FAILED) {
         free(w);
         return attn_error_nomem(err, "roof", part * n);
     }
@@ -171,6 +176,8 @@ attn_roof_measure(uint32_t num_threads, double seconds, attn_roof *roof,
     if (r.read_bytes <= 0)
         return attn_error_set(err, ATTN_E_NOMEM, "roof",
                               "could not start %u threads", n);
-    *roof = r;
+    if (roof->struct_size < sizeof r)
+        r.struct_size = roof->struct_size;
+    memcpy(roof, &r, r.struct_size);
     return ATTN_OK;
 }

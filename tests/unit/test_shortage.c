@@ -3,6 +3,7 @@
  * storing and reading it, its reference, a guarded run, the comparison. */
 #include <attn/verify.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "alloc_fail.h"
@@ -203,6 +204,30 @@ START_TEST(running)
 }
 END_TEST
 
+/* A caller that was built before the last member came. */
+START_TEST(a_roof_fits_its_caller)
+{
+    attn_roof roof, before;
+    memset(&roof, 0x5a, sizeof roof);
+    before = roof;
+    roof.struct_size = offsetof(attn_roof, f64_flops);
+    alloc_fail_start(0);
+    attn_status s = attn_roof_measure(1, 1e-4, &roof, &err);
+    alloc_fail_stop();
+    ck_assert_int_eq(s, ATTN_E_NOMEM);
+    ck_assert_good(attn_roof_measure(1, 1e-4, &roof, &err), err);
+    ck_assert_mem_eq(&roof.f64_flops, &before.f64_flops, sizeof(double));
+    ck_assert_uint_eq(roof.struct_size, offsetof(attn_roof, f64_flops));
+    ck_assert(roof.f32_flops > 0);
+    roof.struct_size = sizeof roof;
+    ck_assert_good(attn_roof_measure(1, 1e-4, &roof, &err), err);
+    ck_assert(roof.f64_flops > 0);
+    roof.struct_size = 8;
+    ck_assert_error(attn_roof_measure(1, 1e-4, &roof, &err), err, ATTN_E_ARG,
+                    "struct_size 8: at least 48");
+}
+END_TEST
+
 int
 main(void)
 {
@@ -210,5 +235,6 @@ main(void)
     tcase_set_timeout(all, 120);
     tcase_add_loop_test(all, judging, 0, NUM_LAYERS);
     tcase_add_test(all, running);
+    tcase_add_test(all, a_roof_fits_its_caller);
     return unit_run_case("shortage", all);
 }

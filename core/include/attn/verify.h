@@ -274,7 +274,8 @@ ATTN_API attn_status attn_ladder_run(const attn_ladder_params *params,
 
 /* ------------------------------------------------------------------- roofs */
 
-/* What this machine gives, measured now. Rates per second; 0: not there. */
+/* What this machine gives, measured now. Rates per second; 0: not there. The
+ * caller sets struct_size. Grows at its end. */
 typedef struct attn_roof {
     uint32_t struct_size;
     uint32_t num_threads;
@@ -286,7 +287,8 @@ typedef struct attn_roof {
     double f64_flops;      /* as f32_flops, of f64 */
 } attn_roof;
 
-/* [any] Takes about `seconds` for each of the rates (0: 0.15). */
+/* [any] Takes about `seconds` for each of the rates (0: 0.15). Writes what lies
+ * in roof->struct_size. */
 ATTN_API attn_status attn_roof_measure(uint32_t num_threads, double seconds,
                                        attn_roof *roof, attn_error *err);
 
