@@ -58,7 +58,7 @@ static const attn_caps caps = {
                      {"head_dim_v", {1, 256, 1}, 0}),
     ATTN_SIMPLE_DTYPES({"q_dtype", ATTN_F32, 0}, {"kv_dtype", ATTN_F32, 0},
                        {"out_dtype", ATTN_F32, 0})};
-static const attn_backend hello = {
+static const attn_backend backend = {
     ATTN_SIMPLE_BACKEND,
     .name = "hello",
     .summary = "the smallest whole backend: float32, one thread, slow",
@@ -66,4 +66,4 @@ static const attn_backend hello = {
     .op = &op,
     ATTN_SIMPLE_CAPS(&caps)};
 
-ATTN_SIMPLE_ENTRY(hello, "hello", "org.example.hello", "0.1.0", "0BSD")
+ATTN_SIMPLE_ENTRY(backend, "hello", "org.example.hello", "0.1.0", "0BSD")
