@@ -8,6 +8,7 @@
 #include <attn/base.h>
 
 #include "base/error.h"
+#include "base/log.h"
 
 #define MAX_DEVICES 1024u
 
@@ -86,19 +87,23 @@ number_names(attn_found_device *devices, uint32_t count)
     }
 }
 
-/* Those of the type, of all that the service counts. */
+/* Those of the type, of all that the service counts. One that does not answer
+ * is left out, unless there is no other. */
 static attn_status
 collect(const attn_device_service *service, uint32_t count, int32_t type,
         attn_found_device *devices, uint32_t *num_found, attn_error *err)
 {
     uint32_t n = 0;
+    attn_error why = ATTN_ERROR_INIT;
     for (uint32_t i = 0; i < count; i++) {
-        const attn_status status = look_at(service, i, type, &devices[n], err);
-        if (status == ATTN_OK)
-            n++;
-        else if (status != ATTN_E_NOT_FOUND)
-            return status;
+        const attn_status status = look_at(service, i, type, &devices[n], &why);
+        n += status == ATTN_OK;
+        if (status != ATTN_OK && status != ATTN_E_NOT_FOUND)
+            attn_log_write(ATTN_LOG_WARN, "plugin", "device %u is left out: %s",
+                           i, why.message);
     }
+    if (n == 0 && why.status != ATTN_OK)
+        return attn_error_set(err, why.status, "device", "%s", why.message);
     if (n == 0)
         return attn_error_set(err, ATTN_E_NO_DEVICE, "device",
                               "no device of type %d among %u", type, count);

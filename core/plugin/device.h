@@ -13,7 +13,8 @@ typedef struct attn_found_device {
 
 /* [main] The devices of the backend's type, at least one, in the service's
  * order; *found is the caller's to free. ATTN_E_NO_DEVICE with the service's
- * text when there is none; ATTN_E_REFUSED when the service fails. */
+ * text when there is none; ATTN_E_REFUSED when the service fails, or for each
+ * of them: one that fails beside others is left out, with a warning. */
 attn_status attn_devices_find(const attn_plugin *plugin,
                               const attn_backend *backend,
                               attn_found_device **found, uint32_t *num_found,

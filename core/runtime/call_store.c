@@ -144,7 +144,8 @@ write_file(const attn_call *call, const attn_strbuf *header,
                               "cannot write %s: not a regular file", path);
     int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd < 0)
-        return attn_error_io(err, errno, "path", "cannot create %s", path);
+        return attn_error_io(err, errno, "path", "cannot create %s",
+                             errno == EEXIST ? temporary : path);
     const attn_call_tensor *t;
     int good = write_all(fd, header->data, header->length);
     for (size_t i = 0; good && (t = attn_call_at(call, i)); i++)

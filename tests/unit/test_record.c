@@ -2,6 +2,7 @@
 /* What ATTN_DUMP_DIR leaves behind, read back by libattn-verify's reader. */
 #include <attn/verify.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -280,6 +281,7 @@ START_TEST(storing_fails_cleanly)
 {
     attn_any_layer l = make_layer(0);
     attn_call *call;
+    char left[64];
     const int64_t shape[] = {2, 3};
     const double numbers[] = {1, 2, 3, 4, 5, 6};
     attn_dtype f64 = ATTN_F64;
@@ -290,6 +292,13 @@ START_TEST(storing_fails_cleanly)
     ck_assert_error(attn_call_store(call, "no/such/dir/x", &err), err,
                     ATTN_E_IO, "cannot create no/such/dir/x");
     ck_assert_int_eq(err.native, 2);
+    /* What another process of this number left is named, not what is asked. */
+    snprintf(left, sizeof left, "attn-record.st.%ld.tmp", (long)getpid());
+    ck_assert_int_eq(close(open(left, O_CREAT | O_EXCL, 0600)), 0);
+    const attn_status s = attn_call_store(call, "attn-record.st", &err);
+    unlink(left);
+    ck_assert_int_eq(s, ATTN_E_IO);
+    ck_assert_msg(strstr(err.message, left) != NULL, "%s", err.message);
     ck_assert_good(attn_call_add(call, "a\"b", f64, 2, shape, NULL, NULL, &err),
                    err);
     ck_assert_error(attn_call_store(call, "attn-record.tmp", &err), err,

@@ -291,6 +291,39 @@ START_TEST(a_row_for_each_device)
 }
 END_TEST
 
+/* A device that is there and does not answer costs the others nothing. */
+START_TEST(a_broken_device_is_left_out)
+{
+    char path[128];
+    make_dir();
+    copy_two_devices();
+    snprintf(path, sizeof path, "%s/two_devices.so", dir);
+    attn_config *config = configure("[attn]\nplugin_path = DIR/none\n");
+    const attn_registry_params params = {
+        .struct_size = sizeof params, .config = config, .only_library = path};
+    for (int broken = 1; broken < 4; broken++) {
+        char text[2] = {(char)('0' + broken), 0};
+        setenv("TWO_DEVICES_BROKEN", text, 1);
+        attn_registry *r = open_registry(&params);
+        const attn_entry *e = attn_registry_at(r, 0);
+        ck_assert_uint_eq(attn_registry_count(r), 1);
+        if (broken < 3) {
+            ck_assert_msg(e->state == ATTN_STATE_READY, "%s", e->reason);
+            ck_assert_str_eq(e->device, broken == 1 ? "mock two" : "mock one");
+            ck_assert_uint_eq(e->num_devices, 1);
+        } else {
+            ck_assert_uint_eq(e->state, ATTN_STATE_REFUSED);
+            ck_assert_str_eq(
+                e->reason,
+                "device service: info: fell off the bus (device fault)");
+        }
+        attn_registry_close(r);
+    }
+    attn_config_free(config);
+    remove_dir();
+}
+END_TEST
+
 /* Each allocation of open fails once: it says so and leaves nothing behind
  * that disturbs the next open. */
 START_TEST(allocation_failures)
@@ -369,4 +402,5 @@ END_TEST
 UNIT_MAIN("registry", 120, nothing_configured, bad_parameters, order_and_scan,
           priority_decides, pin_and_trust, options_of_the_caller,
           missing_library, disabled_without_a_file, a_row_for_each_device,
-          allocation_failures, allocation_failures_of_a_first_load)
+          a_broken_device_is_left_out, allocation_failures,
+          allocation_failures_of_a_first_load)

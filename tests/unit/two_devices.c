@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A plugin of a machine with three devices, two of them its backend's. It
- * computes nothing; a context is the address of its device's number. */
+ * computes nothing; a context is the address of its device's number.
+ * TWO_DEVICES_BROKEN: 1 the first of the two does not answer, 2 the second,
+ * 3 neither. */
 #include <attn/simple.h>
 
 #include "mock_device.h"
@@ -20,7 +22,9 @@ count(uint32_t *number, attn_error *err)
 static attn_status
 info(uint32_t index, attn_device_info *to, attn_error *err)
 {
-    (void)err;
+    const char *broken = getenv("TWO_DEVICES_BROKEN");
+    if (broken && atoi(broken) >> index / 2 & 1 && index != 1)
+        return attn_fail(err, ATTN_E_DEVICE, "device", "fell off the bus");
     to->device = devices[index];
     attn_text_copy(to->name, sizeof to->name, names[index]);
     attn_text_copy(to->arch, sizeof to->arch, "mock");
