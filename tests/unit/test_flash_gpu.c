@@ -243,6 +243,50 @@ START_TEST(graph)
 }
 END_TEST
 
+/* Recorded on a step of few tokens and blocks, replayed on all that the tensors
+ * hold. */
+START_TEST(graph_grows)
+{
+    static const spec full = {.name = "graph grows",
+                              .reqs = 2,
+                              .q = {90, 30},
+                              .s = {90, 200},
+                              .heads = 4,
+                              .kv_heads = 2,
+                              .d = 64,
+                              .dv = 64,
+                              .block = 16,
+                              .bf16 = 1,
+                              .causal = 1,
+                              .left = -1,
+                              .right = -1};
+    problem p;
+    gpu_layer n;
+    problem_make(&p, &full);
+    layer_make(&n, &p);
+    problem few = p;
+    int32_t *start = p.qsl.host;
+    few.tokens = start[1] = start[2] = 1;
+    few.blocks = 1;
+    array_upload(&p.qsl);
+    build(&n, &few);
+    GPU_OK(gpu.service->graph_begin(&gpu.stream, &gpu.err));
+    forward(&n, &p);
+    uint64_t recorded = 0;
+    GPU_OK(gpu.service->graph_end(&gpu.stream, &recorded, &gpu.err));
+    start[1] = p.start[1];
+    start[2] = p.tokens;
+    array_upload(&p.qsl);
+    build(&n, &p);
+    problem_poison_outputs(&p);
+    GPU_OK(gpu.service->graph_launch(recorded, &gpu.stream, &gpu.err));
+    compare(&p);
+    gpu.service->graph_destroy(recorded);
+    gpu_layer_drop(&n);
+    problem_drop(&p);
+}
+END_TEST
+
 /* New tokens through slot_mapping; slot -1 writes nothing. */
 START_TEST(update)
 {
@@ -317,6 +361,7 @@ main(void)
     tcase_add_loop_test(c, update, 17, 20);
     tcase_add_loop_test(c, update, 0, 1);
     tcase_add_test(c, graph);
+    tcase_add_test(c, graph_grows);
     const int failed = gpu_run_case("flash on a device", c);
     gpu_close();
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -55,7 +55,7 @@ attn_status build(attn_builder *b, const attn_batch *batch, const attn_kv_group 
 
 /* The kernel of hopper.h for this layer and device, or NULL; and its launch. */
 const HopperInstance *choose_hopper(const attn_builder *b);
-attn_status launch_hopper(const attn_builder *b, const attn_stream &stream, const Forward &p,
+attn_status launch_hopper(const attn_builder *b, const attn_flash_forward *a, const Forward &p,
                           attn_error *err);
 
 /* Address of a tensor's first element. */

@@ -41,15 +41,22 @@ choose_hopper(const attn_builder *b)
     return i->keys % l.block_size == 0 || l.block_size % i->keys == 0 ? i : nullptr;
 }
 
+/* What is recorded in a graph is read at other steps: extents are those of the tensors, whatever
+ * this step has of tokens and blocks. */
+static uint64_t
+extent(const attn_tensor *t)
+{
+    return uint64_t(t->shape[0]);
+}
+
 /* [blocks, block_size, heads, width] in boxes of one slab of a page, or of a tile's keys. */
 static gpu::TensorShape
-slab_boxes(const attn_builder *b, const Cache &c, int width)
+slab_boxes(const attn_builder *b, const Cache &c, uint64_t blocks, int width)
 {
     const Layer &l = b->kernel_layer;
     return {c.data,
             4,
-            {uint64_t(width), uint64_t(l.num_kv_heads), uint64_t(l.block_size),
-             uint64_t(b->num_blocks)},
+            {uint64_t(width), uint64_t(l.num_kv_heads), uint64_t(l.block_size), blocks},
             {2, uint64_t(c.head) * 2, uint64_t(c.token) * 2, uint64_t(c.block) * 2},
             {64, 1, uint32_t(std::min(l.block_size, b->hopper->keys)), 1},
             b->hopper->bf16};
@@ -58,14 +65,14 @@ slab_boxes(const attn_builder *b, const Cache &c, int width)
 /* The same in boxes of all slabs: heads and slabs are one dimension, a page's groups of eight rows
  * another, so that a box has group by group, and in it slab by slab. */
 static gpu::TensorShape
-page_boxes(const attn_builder *b, const Cache &c, int width)
+page_boxes(const attn_builder *b, const Cache &c, uint64_t blocks, int width)
 {
     const Layer &l = b->kernel_layer;
     const uint64_t slabs = uint64_t(width) / 64;
     const uint64_t all = uint64_t(l.num_kv_heads - 1) * uint64_t(c.head) / 64 + slabs;
     return {c.data,
             5,
-            {64, 8, all, uint64_t(l.block_size) / 8, uint64_t(b->num_blocks)},
+            {64, 8, all, uint64_t(l.block_size) / 8, blocks},
             {2, uint64_t(c.token) * 2, 128, uint64_t(c.token) * 16, uint64_t(c.block) * 2},
             {64, 8, uint32_t(slabs), uint32_t(std::min(l.block_size, b->hopper->keys)) / 8, 1},
             b->hopper->bf16};
@@ -73,24 +80,25 @@ page_boxes(const attn_builder *b, const Cache &c, int width)
 
 /* padded: the kernel's width; zeros that fill it up come slab by slab. */
 static attn_status
-cache_map(const attn_builder *b, const Cache &c, int width, int padded, HopperMap *map,
-          attn_error *err)
+cache_map(const attn_builder *b, const Cache &c, uint64_t blocks, int width, int padded,
+          HopperMap *map, attn_error *err)
 {
     const bool whole = width == padded && c.head >= 64 && c.head % 64 == 0;
     map->head_slabs = whole ? int32_t(c.head / 64) : 0;
     map->group_bytes = whole ? width / 64 * 1024 : 1024;
     map->slab_bytes = whole ? 1024 : b->hopper->keys * 128;
-    return gpu::tensor_map(whole ? page_boxes(b, c, width) : slab_boxes(b, c, width), &map->map,
-                           err);
+    return gpu::tensor_map(
+        whole ? page_boxes(b, c, blocks, width) : slab_boxes(b, c, blocks, width), &map->map, err);
 }
 
 static attn_status
-query_map(const attn_builder *b, const Forward &p, gpu::TensorMap *map, attn_error *err)
+query_map(const attn_builder *b, const Forward &p, uint64_t tokens, gpu::TensorMap *map,
+          attn_error *err)
 {
     const Layer &l = b->kernel_layer;
     const gpu::TensorShape shape = {p.q,
                                     3,
-                                    {uint64_t(l.d), uint64_t(l.num_heads), uint64_t(b->num_tokens)},
+                                    {uint64_t(l.d), uint64_t(l.num_heads), tokens},
                                     {2, uint64_t(p.q_head) * 2, uint64_t(p.q_token) * 2},
                                     {64, uint32_t(l.group), uint32_t(b->hopper->rows / l.group)},
                                     b->hopper->bf16};
@@ -98,16 +106,16 @@ query_map(const attn_builder *b, const Forward &p, gpu::TensorMap *map, attn_err
 }
 
 attn_status
-launch_hopper(const attn_builder *b, const attn_stream &stream, const Forward &p, attn_error *err)
+launch_hopper(const attn_builder *b, const attn_flash_forward *a, const Forward &p, attn_error *err)
 {
     HopperForward h = {};
     h.forward = p;
-    attn_status status = query_map(b, p, &h.q, err);
+    attn_status status = query_map(b, p, extent(a->q), &h.q, err);
     if (!status)
-        status = cache_map(b, p.k, p.layer.d, b->hopper->d, &h.k, err);
+        status = cache_map(b, p.k, extent(a->k_cache), p.layer.d, b->hopper->d, &h.k, err);
     if (!status)
-        status = cache_map(b, p.v, p.layer.dv, b->hopper->dv, &h.v, err);
-    return status ? status : b->hopper->launch(stream, uint32_t(b->hopper_grid), h, err);
+        status = cache_map(b, p.v, extent(a->v_cache), p.layer.dv, b->hopper->dv, &h.v, err);
+    return status ? status : b->hopper->launch(a->stream, uint32_t(b->hopper_grid), h, err);
 }
 
 } // namespace flash

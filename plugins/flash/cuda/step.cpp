@@ -291,12 +291,12 @@ choose_launches(const attn_builder *b, const attn_stream &stream, bool *decode, 
 }
 
 static attn_status
-launch_prefill(const attn_builder *b, const attn_stream &stream, Forward &p, attn_error *err)
+launch_prefill(const attn_builder *b, const attn_flash_forward *a, Forward &p, attn_error *err)
 {
     p.list = b->prefill;
     if (b->hopper && p.q_vector && p.k.vector && p.v.vector)
-        return launch_hopper(b, stream, p, err);
-    return b->instance->prefill.launch(stream, uint32_t(b->prefill.grid), p, err);
+        return launch_hopper(b, a, p, err);
+    return b->instance->prefill.launch(a->stream, uint32_t(b->prefill.grid), p, err);
 }
 
 attn_status
@@ -315,7 +315,7 @@ forward(attn_builder *b, const attn_head *args, attn_error *err)
     fill_rows(b, a, p);
     const gpu::OnDevice here(b->device.device.id);
     if (prefill)
-        status = launch_prefill(b, a->stream, p, err);
+        status = launch_prefill(b, a, p, err);
     if (decode && !status) {
         p.list = b->decode;
         status = b->decode_kernel->launch(a->stream, uint32_t(b->decode.grid), p, err);
