@@ -32,31 +32,51 @@ drop_in_path(const attn_config *config, const char *name, char **path)
     return *path ? CLI_OK : cli_fail(CLI_INTERNAL, "out of memory");
 }
 
-/* A name beside the file's that no reader of drop-ins takes. */
+/* A new file beside the profile's that no reader of drop-ins takes. Its
+ * descriptor and *name; -1 after the message. */
 static int
-open_temporary(profile *p)
+make_temporary(const profile *p, char **name)
 {
     struct stat st;
     const mode_t mask = umask(0);
     umask(mask);
-    if (!lstat(p->path, &st) && !S_ISREG(st.st_mode))
-        return cli_fail(CLI_INTERNAL, "%s is no regular file", p->path);
-    if (asprintf(&p->temporary, "%s.XXXXXX", p->path) < 0) {
-        p->temporary = NULL;
-        return cli_fail(CLI_INTERNAL, "out of memory");
+    *name = NULL;
+    if (!lstat(p->path, &st) && !S_ISREG(st.st_mode)) {
+        cli_fail(CLI_INTERNAL, "%s is no regular file", p->path);
+        return -1;
     }
-    const int fd = mkostemp(p->temporary, O_CLOEXEC);
-    p->file = fd >= 0 && !fchmod(fd, 0666 & ~mask) ? fdopen(fd, "w") : NULL;
-    if (p->file)
-        return CLI_OK;
-    const int rc = cli_fail(CLI_INTERNAL, "%s: %s", p->path, strerror(errno));
+    if (asprintf(name, "%s.XXXXXX", p->path) < 0) {
+        *name = NULL;
+        cli_fail(CLI_INTERNAL, "out of memory");
+        return -1;
+    }
+    const int fd = mkostemp(*name, O_CLOEXEC);
+    if (fd >= 0 && !fchmod(fd, 0666 & ~mask))
+        return fd;
+    cli_fail(CLI_INTERNAL, "%s: %s", p->path, strerror(errno));
     if (fd >= 0) {
         close(fd);
-        unlink(p->temporary);
+        unlink(*name);
     }
-    free(p->temporary);
-    p->temporary = NULL;
-    return rc;
+    free(*name);
+    *name = NULL;
+    return -1;
+}
+
+/* That it can be made is found out before the measuring, but it is made after:
+ * who breaks off leaves nothing behind. */
+static int
+open_text(profile *p)
+{
+    char *name;
+    const int fd = make_temporary(p, &name);
+    if (fd < 0)
+        return CLI_INTERNAL;
+    close(fd);
+    unlink(name);
+    free(name);
+    p->file = open_memstream(&p->text, &p->size);
+    return p->file ? CLI_OK : cli_fail(CLI_INTERNAL, "out of memory");
 }
 
 int
@@ -69,7 +89,7 @@ profile_open(const attn_config *config, const char *out, const char *name,
         rc = drop_in_path(config, name, &p->path);
     else if (!(p->path = strdup(out)))
         rc = cli_fail(CLI_INTERNAL, "out of memory");
-    return rc == CLI_OK ? open_temporary(p) : rc;
+    return rc == CLI_OK ? open_text(p) : rc;
 }
 
 static void
@@ -152,11 +172,11 @@ profile_time(profile *p, const char *backend, double microseconds)
 
 /* A file that cannot be read would take the whole configuration with it. */
 static int
-check_readable(const profile *p)
+check_readable(const profile *p, const char *file)
 {
     attn_error err = CLI_ERROR_INIT;
     attn_config *config;
-    if (attn_config_load(p->temporary, &config, &err))
+    if (attn_config_load(file, &config, &err))
         return cli_fail(CLI_FAILED,
                         "%s is not written, it could not be read: %s", p->path,
                         err.message);
@@ -164,21 +184,42 @@ check_readable(const profile *p)
     return CLI_OK;
 }
 
+static int
+write_text(const profile *p, int fd)
+{
+    FILE *f = fdopen(fd, "w");
+    if (!f) {
+        close(fd);
+        return -1;
+    }
+    int bad = fwrite(p->text, 1, p->size, f) != p->size;
+    bad |= fflush(f);
+    bad |= fsync(fd);
+    return fclose(f) | bad;
+}
+
 int
 profile_keep(profile *p)
 {
-    int bad = ferror(p->file);
-    bad |= fflush(p->file);
-    bad |= fsync(fileno(p->file));
-    bad |= fclose(p->file);
+    char *name;
+    const int lost = fclose(p->file);
     p->file = NULL;
-    if (!bad && check_readable(p) != CLI_OK)
-        return CLI_FAILED;
-    if (bad || rename(p->temporary, p->path))
-        return cli_fail(CLI_INTERNAL, "%s: %s", p->path, strerror(errno));
-    free(p->temporary);
-    p->temporary = NULL;
-    return CLI_OK;
+    if (lost)
+        return cli_fail(CLI_INTERNAL, "out of memory");
+    const int fd = make_temporary(p, &name);
+    if (fd < 0)
+        return CLI_INTERNAL;
+    int rc = CLI_OK;
+    if (write_text(p, fd))
+        rc = cli_fail(CLI_INTERNAL, "%s: %s", p->path, strerror(errno));
+    if (rc == CLI_OK)
+        rc = check_readable(p, name);
+    if (rc == CLI_OK && rename(name, p->path))
+        rc = cli_fail(CLI_INTERNAL, "%s: %s", p->path, strerror(errno));
+    if (rc != CLI_OK)
+        unlink(name);
+    free(name);
+    return rc;
 }
 
 void
@@ -186,9 +227,7 @@ profile_free(profile *p)
 {
     if (p->file)
         fclose(p->file);
-    if (p->temporary)
-        unlink(p->temporary);
-    free(p->temporary);
+    free(p->text);
     free(p->path);
     *p = (profile){0};
 }

@@ -7,8 +7,10 @@
 
 /* A file being made; it appears whole, or not at all. */
 typedef struct profile {
-    char *path, *temporary; /* NULL: none is open */
-    FILE *file;
+    char *path; /* NULL: none is open */
+    FILE *file; /* of the text so far */
+    char *text;
+    size_t size;
     const char *name;
     unsigned sections;
 } profile;
@@ -30,7 +32,7 @@ void profile_time(profile *p, const char *backend, double microseconds);
 /* Puts the file in its place; the same path may have an older one. CLI_OK or
  * an exit code after the message. */
 int profile_keep(profile *p);
-/* Removes what was not kept. */
+/* Forgets what was not kept. */
 void profile_free(profile *p);
 
 #endif /* PROFILE_H */
