@@ -68,8 +68,11 @@ reproduce(const cli_args *args, const char *command)
     const char *config = cli_get(args, "config");
     if (!command || !command[0])
         return json_null();
-    return config ? out_format("%s --config %s", command, config)
-                  : out_text(command);
+    if (!config)
+        return out_text(command);
+    return strpbrk(config, " \t$&;()<>|*?\"\\`")
+               ? out_format("%s --config '%s'", command, config)
+               : out_format("%s --config %s", command, config);
 }
 
 static void

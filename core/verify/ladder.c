@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,17 +97,55 @@ discovered(void *arg, const attn_note *n)
     to->state = n->state;
 }
 
+/* A command line being made; what does not fit is cut. */
+typedef struct line {
+    char *text;
+    size_t size, used;
+} line;
+
+static void ATTN_PRINTF(2, 3) put(line *l, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    const int n = vsnprintf(l->text + l->used, l->size - l->used, fmt, ap);
+    va_end(ap);
+    l->used += n > 0 ? (size_t)n : 0;
+    if (l->used >= l->size)
+        l->used = l->size - 1;
+}
+
+/* One word to a shell. */
+static void
+put_word(line *l, const char *word)
+{
+    const size_t plain = strspn(word, "abcdefghijklmnopqrstuvwxyz"
+                                      "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                      "%+,-./:=@_");
+    if (plain && !word[plain]) {
+        put(l, " %s", word);
+        return;
+    }
+    put(l, " '");
+    for (; *word; word++)
+        if (*word == '\'')
+            put(l, "'\\''");
+        else
+            put(l, "%c", *word);
+    put(l, "'");
+}
+
 /* What the run was asked for beside the rung, as options. */
 static void
-repeat_options(const attn_ladder_params *p, char *text, size_t size)
+put_options(line *l, const attn_ladder_params *p)
 {
-    size_t n = 0;
-    text[0] = 0;
-    for (const attn_key_value *o = p->options; o && o->key && n < size; o++)
-        n += (size_t)snprintf(text + n, size - n, " --option %s=%s", o->key,
-                              o->value);
-    if (p->num_threads && n < size)
-        snprintf(text + n, size - n, " --threads %u", p->num_threads);
+    char pair[1024];
+    for (const attn_key_value *o = p->options; o && o->key; o++) {
+        snprintf(pair, sizeof pair, "%s=%s", o->key, o->value);
+        put(l, " --option");
+        put_word(l, pair);
+    }
+    if (p->num_threads)
+        put(l, " --threads %u", p->num_threads);
 }
 
 static void
@@ -114,20 +153,20 @@ reproduce(const tour *t, uint64_t seed, char *text, size_t size)
 {
     const attn_ladder_params *p = t->params;
     const char *backend = strcmp(t->backend, "-") ? t->backend : p->backend;
-    char which[1200] = "", how[64] = "", options[512];
+    line l = {text, size, 0};
+    put(&l, "attnctl test");
     if (p->only_library)
-        snprintf(which, sizeof which, " %s", p->only_library);
+        put_word(&l, p->only_library);
     if (backend) {
-        const size_t n = strlen(which);
-        snprintf(which + n, sizeof which - n, " --backend %s", backend);
+        put(&l, " --backend");
+        put_word(&l, backend);
     }
-    repeat_options(p, options, sizeof options);
+    put(&l, " --rung %s%s", t->rung, p->quick && !seed ? " --quick" : "");
     if (seed && !strcmp(t->rung, "numerics"))
-        snprintf(how, sizeof how, " --in-process --case %" PRIu64, seed);
+        put(&l, " --in-process --case %" PRIu64, seed);
     else if (p->seed)
-        snprintf(how, sizeof how, " --seed %" PRIu64, p->seed);
-    snprintf(text, size, "attnctl test%s --rung %s%s%s%s", which, t->rung,
-             p->quick && !seed ? " --quick" : "", how, options);
+        put(&l, " --seed %" PRIu64, p->seed);
+    put_options(&l, p);
 }
 
 static void
