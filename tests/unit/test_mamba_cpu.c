@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "state_harness.h"
 
+#include "../../plugins/common/cpu/number.h"
+
 #include <attn/base.h>
 #include <check.h>
 #include <stdio.h>
@@ -170,6 +172,12 @@ START_TEST(test_features)
 }
 END_TEST
 
+static void
+put(const attn_call_tensor *t, size_t i, float x)
+{
+    cpu_put((cpu_type)cpu_type_of(t->dtype), t->data, i, x);
+}
+
 /* Decays that leave something after thousands of tokens, after a few, and not
  * after one. */
 START_TEST(test_decays)
@@ -182,6 +190,33 @@ START_TEST(test_decays)
         attn_call *call = make_call(&l.head, "q150s170_q1s9_q5s8", 4, 0);
         harness h;
         memcpy(attn_call_find(call, "a")->data, a, sizeof a);
+        if (open_at(&h, &l.head, 2, levels[_i])) {
+            const char *bad = harness_check(&h, call, 0);
+            ck_assert_msg(!bad, "%s, x %s: %s", levels[_i],
+                          attn_dtype_str(l.x_dtype), bad);
+        }
+        harness_close(&h);
+        attn_call_free(call);
+    }
+}
+END_TEST
+
+/* An input that is not finite: earlier tokens, other heads and other requests
+ * get what they got without it. */
+START_TEST(test_poison)
+{
+    static const float wrong[] = {NAN, INFINITY};
+    const attn_dtype t[] = {F32, F16, BF16};
+    for (int i = 0; i < 6; i++) {
+        const attn_mamba2_layer l = make_layer(4, 32, 2, 48, t[i / 2], F32);
+        attn_call *call = make_call(&l.head, "q70_q90s200_q5s40", 6, 0);
+        const attn_call_tensor *x = attn_call_find(call, "xbc");
+        const size_t channels = 4 * 32 + 2 * 2 * 48;
+        harness h;
+        /* x of a head, B and C of a group */
+        put(x, 41 * channels + 3, wrong[i % 2]);
+        put(x, 100 * channels + 4 * 32 + 50, NAN);
+        put(x, 162 * channels + 4 * 32 + 2 * 48 + 7, NAN);
         if (open_at(&h, &l.head, 2, levels[_i])) {
             const char *bad = harness_check(&h, call, 0);
             ck_assert_msg(!bad, "%s, x %s: %s", levels[_i],
@@ -314,6 +349,7 @@ main(void)
     tcase_add_loop_test(t, test_short_bf16, 0, NUM_LEVELS);
     tcase_add_loop_test(t, test_features, 0, NUM_LEVELS);
     tcase_add_loop_test(t, test_decays, 0, NUM_LEVELS);
+    tcase_add_loop_test(t, test_poison, 0, NUM_LEVELS);
     tcase_add_loop_test(t, test_mamba1, 0, NUM_LEVELS);
     tcase_add_loop_test(t, test_mamba1_f32, 0, NUM_LEVELS);
     tcase_add_loop_test(t, test_invariance, 0, NUM_LEVELS);

@@ -370,6 +370,65 @@ scan2_output(scan2 *k, uint32_t h, uint32_t len)
     }
 }
 
+/* Tokens whose x is not finite, a bit each. M is 0 for the tokens before them, and 0 times NaN is
+ * NaN: they stay out of the product. */
+static uint64_t
+scan2_wild(const scan2 *k, uint32_t h, uint32_t len)
+{
+    uint64_t wild = 0;
+    for (uint32_t t = 0; t < len; t++) {
+        const float *x = k->conv + t * k->stride + h * k->b->p;
+        vf sum = vf_set(0.0f);
+        for (uint32_t p = 0; p < k->b->p; p += VL)
+            sum = vf_fma(vf_load(x + p), vf_set(0.0f), sum);
+        wild |= (uint64_t)(vf_sum(sum) != 0.0f) << t;
+    }
+    return wild;
+}
+
+/* X as B, rows of wild tokens zero; y is free as yet. */
+static void
+scan2_zip_tame(scan2 *k, uint32_t h, uint32_t len, uint64_t wild)
+{
+    const uint32_t p = k->b->p;
+    for (uint32_t t = 0; t < len; t++)
+        if (wild >> t & 1)
+            memset(k->y + t * p, 0, p * sizeof *k->y);
+        else
+            memcpy(k->y + t * p, k->conv + t * k->stride + h * p, p * sizeof *k->y);
+    scan2_zip_rows(k->x, k->y, p, len, p, up16(len));
+}
+
+/* What token j gives token i >= j, as the recurrence is written. */
+static void
+scan2_add(scan2 *k, uint32_t h, uint32_t i, uint32_t j)
+{
+    const float *cum = k->cum + h * MAMBA_CHUNK, *rest = k->rest + h * MAMBA_CHUNK;
+    const float by = (cum[i] - cum[j]) + (rest[i] - rest[j]);
+    const float *cc = k->conv + i * k->stride + k->part[2].at;
+    const float *in = k->conv + j * k->stride, *bb = in + k->part[1].at;
+    float e[VL];
+    vf_store(e, vf_exp(vf_set(by)) * vf_set(k->dt[h * MAMBA_CHUNK + j]));
+    for (uint32_t p = 0; p < k->b->p; p++) {
+        const vf x = vf_set(in[h * k->b->p + p]);
+        vf sum = vf_set(0.0f);
+        for (uint32_t n = 0; n < k->b->n; n += VL)
+            sum = vf_fma(vf_load(bb + n) * x, vf_load(cc + n), sum);
+        k->y[i * k->b->p + p] += vf_sum(sum) * e[0];
+    }
+}
+
+/* y of a chunk some of whose tokens are wild. */
+static void
+scan2_output_wild(scan2 *k, uint32_t h, uint32_t len, uint64_t wild)
+{
+    scan2_zip_tame(k, h, len, wild);
+    scan2_output(k, h, len);
+    for (uint32_t j = 0; j < len; j++)
+        for (uint32_t i = j; i < len && wild >> j & 1; i++)
+            scan2_add(k, h, i, j);
+}
+
 /* The state moves on by one chunk. */
 static void
 scan2_advance(scan2 *k, uint32_t h, uint32_t len)
@@ -462,9 +521,13 @@ scan2_chunk(scan2 *k, uint32_t t, uint32_t len)
     scan2_inputs(k, t, len);
     scan2_square(k, len);
     for (uint32_t h = 0; h < k->num; h++) {
-        scan2_zip_rows(k->x, k->conv + h * k->b->p, k->stride, len, k->b->p, up16(len));
+        const uint64_t wild = scan2_wild(k, h, len);
         scan2_matrix(k, h, len);
-        scan2_output(k, h, len);
+        if (wild)
+            scan2_output_wild(k, h, len, wild);
+        scan2_zip_rows(k->x, k->conv + h * k->b->p, k->stride, len, k->b->p, up16(len));
+        if (!wild)
+            scan2_output(k, h, len);
         scan2_store(k, h, t, len);
         scan2_advance(k, h, len);
         if (check >= 0)

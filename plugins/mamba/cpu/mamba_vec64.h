@@ -22,8 +22,9 @@ wd_exp2_any(wd x)
     const wd n = (wd)_mm512_roundscale_pd((__m512d)x, 0);
     const wd f = (wd)_mm512_reduce_pd((__m512d)x, 0); /* x - n; 0 at infinity */
 #else
+    const wl beyond = (wl)(x > wd_set(1023.0));
     x = wd_select((wl)(x < wd_set(-1021.0)), wd_set(-1021.0), x);
-    x = wd_select((wl)(x > wd_set(1023.0)), wd_set(1023.0), x);
+    x = wd_select(beyond, wd_set(1023.0), x);
     const wd t = x + wd_set(6755399441055744.0), n = t - wd_set(6755399441055744.0);
     const wd f = x - n;
 #endif
@@ -37,7 +38,7 @@ wd_exp2_any(wd x)
 #if VL == 16
     return (wd)_mm512_scalef_pd((__m512d)p, (__m512d)n);
 #else
-    return (wd)((wl)p + ((wl)t << 52));
+    return wd_select(beyond, wd_set((double)__builtin_inff()), (wd)((wl)p + ((wl)t << 52)));
 #endif
 }
 
