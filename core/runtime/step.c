@@ -74,20 +74,44 @@ layer_block_size(const attn_group *g)
     return 0;
 }
 
-static attn_status
-check_mirrors(const attn_batch *b, const attn_kv_group *kv, attn_error *err)
+/* Pinned and managed memory (other types) is the caller's business. */
+static int
+is_elsewhere(const attn_tensor *t, attn_device device)
 {
-    const char *name = NULL;
-    if (!b->query_start_loc_device)
-        name = "batch.query_start_loc_device";
-    else if (!b->seq_lens_device)
-        name = "batch.seq_lens_device";
-    else if (!kv->block_table_device)
-        name = "kv.block_table_device";
-    if (!name)
-        return ATTN_OK;
-    return attn_error_set(err, ATTN_E_ARG, name,
-                          "%s is NULL: the backend runs on a device", name);
+    return t->device.type == ATTN_DEVICE_CPU ||
+           (t->device.type == device.type && t->device.id != device.id);
+}
+
+static attn_status
+check_mirrors(const attn_batch *b, const attn_kv_group *kv, attn_device device,
+              attn_error *err)
+{
+    const struct {
+        const attn_tensor *tensor;
+        const char *name;
+        int needed;
+    } mirrors[] = {
+        {b->query_start_loc_device, "batch.query_start_loc_device", 1},
+        {b->seq_lens_device, "batch.seq_lens_device", 1},
+        {kv->block_table_device, "kv.block_table_device", 1},
+        {kv->slot_mapping_device, "kv.slot_mapping_device", 0},
+        {b->causal_device, "batch.causal_device", 0},
+    };
+    for (size_t i = 0; i < sizeof mirrors / sizeof *mirrors; i++) {
+        const attn_tensor *t = mirrors[i].tensor;
+        const char *name = mirrors[i].name;
+        if (!t && mirrors[i].needed)
+            return attn_error_set(err, ATTN_E_ARG, name,
+                                  "%s is NULL: the backend runs on a device",
+                                  name);
+        if (t && is_elsewhere(t, device))
+            return attn_error_set(err, ATTN_E_ARG, name,
+                                  "%s: on device type %d number %d, the "
+                                  "backend runs on %d number %d",
+                                  name, t->device.type, t->device.id,
+                                  device.type, device.id);
+    }
+    return ATTN_OK;
 }
 
 /* What the step's masks need and the layer was not described with: a backend
@@ -164,7 +188,8 @@ check_step(const attn_group *g, const attn_batch *batch,
                               "runs on %d number %d",
                               stream->device.type, stream->device.id,
                               g->place.device.type, g->place.device.id);
-    return g->place.service ? check_mirrors(batch, kv, err) : ATTN_OK;
+    return g->place.service ? check_mirrors(batch, kv, g->place.device, err)
+                            : ATTN_OK;
 }
 
 static attn_status

@@ -423,6 +423,50 @@ START_TEST(a_group_on_the_second_device)
 }
 END_TEST
 
+/* Metadata that lies on the other device would be read there, or not at all. */
+START_TEST(mirrors_lie_on_the_group_s_device)
+{
+    const attn_any_layer l = make_layer(0);
+    const attn_limits limits = {.struct_size = sizeof limits,
+                                .max_reqs = 4,
+                                .max_tokens = MAX_TOKENS,
+                                .max_query_len = 12,
+                                .max_seq_len = 16,
+                                .max_blocks_per_req = 4};
+    attn_group_params p = {.struct_size = sizeof p,
+                           .layer_index = ATTN_LAYER_INDEX_NONE,
+                           .layer = &l.head,
+                           .limits = &limits};
+    attn_session *session;
+    attn_group *g[2];
+    attn_upload *u;
+    const attn_batch *b;
+    const attn_kv_group *k;
+    fake.on_device = fake.two_devices = 1;
+    ck_assert_good(attn_session_create(fake_registry(""), &session, &err), err);
+    for (p.device = 0; p.device < 2; p.device++)
+        ck_assert_good(attn_group_create(session, &p, &g[p.device], &err), err);
+    const attn_upload_params params = {
+        .struct_size = sizeof params,
+        .entry = attn_group_backend(g[0], ATTN_PHASE_ANY),
+        .limits = &limits};
+    attn_stream s = {.handle = 1, .device = {ATTN_DEVICE_EXT, 3}};
+    make_step(4, mixed);
+    ck_assert_good(attn_upload_create(&params, &u, &err), err);
+    ck_assert_good(attn_batch_upload(u, &w.batch, &w.kv, &s, &b, &k, &err),
+                   err);
+    ck_assert_good(attn_group_build(g[0], b, k, &s, &err), err);
+    s.device.id = 4;
+    ck_assert_error(attn_group_build(g[1], b, k, &s, &err), err, ATTN_E_ARG,
+                    "batch.query_start_loc_device: on device type 12 number 3, "
+                    "the backend runs on 12 number 4");
+    attn_upload_destroy(u);
+    attn_session_destroy(session);
+    fake_registry_free();
+    ck_assert_uint_eq(fake.live_device_bytes, 0);
+}
+END_TEST
+
 static attn_upload *
 open_upload(void)
 {
@@ -561,5 +605,5 @@ UNIT_MAIN("session", 20, one_backend, two_backends_share_a_step,
           steps_are_checked, masks_are_checked, context_parallelism_is_refused,
           set_up_is_checked, plugin_failures_are_told, caches_are_described,
           device_backends_get_their_memory, a_group_on_the_second_device,
-          metadata_goes_to_the_device, metadata_stays_on_the_cpu,
-          memory_shortage_is_an_error)
+          mirrors_lie_on_the_group_s_device, metadata_goes_to_the_device,
+          metadata_stays_on_the_cpu, memory_shortage_is_an_error)

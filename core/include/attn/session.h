@@ -84,7 +84,7 @@ ATTN_API attn_status attn_group_add_layer(attn_group *group,
  * the share as a batch of its own and merge with attn/merge.h) and builds.
  * Batch, group and their arrays
  * stay valid and unchanged until the last forward of the step. stream
- * NULL: the CPU's. A GPU backend needs the device mirrors. */
+ * NULL: the CPU's. A GPU backend needs the device mirrors, on its device. */
 ATTN_API attn_status attn_group_build(attn_group *group,
                                       const attn_batch *batch,
                                       const attn_kv_group *kv,
