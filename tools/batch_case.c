@@ -297,6 +297,13 @@ load_table(ops_case *c)
     return ops_u32(c, "block_size", &g->block_size);
 }
 
+static void
+has_group(ops_case *c)
+{
+    c->kv = &c->group;
+    c->out_kv = &c->out_group;
+}
+
 static attn_status
 load_slots(ops_case *c)
 {
@@ -319,7 +326,7 @@ load_slots(ops_case *c)
             return ops_error(c, "slot_mapping", "slot_mapping[%u]: not a slot",
                              t);
     c->group.slot_mapping = slots;
-    c->has_group = 1;
+    has_group(c);
     return ATTN_OK;
 }
 
@@ -332,7 +339,7 @@ load_group(ops_case *c)
                                .block_size = 1,
                                .num_blocks = INT32_MAX};
     if (ops_value(c, "block_table")) {
-        c->has_group = 1;
+        has_group(c);
         status = load_table(c);
     } else if (c->op->needs & OPS_TABLE) {
         return ops_error(c, "block_table", "block_table: missing");
@@ -378,7 +385,7 @@ ops_load_batch(ops_case *c)
 }
 
 attn_status
-ops_room(ops_case *c, const attn_batch_size *size, attn_batch_room *room)
+ops_room(ops_case *c, const attn_batch_size *size)
 {
     uint64_t bytes;
     attn_status status = attn_batch_room_bytes(size, &bytes, c->err);
@@ -390,7 +397,16 @@ ops_room(ops_case *c, const attn_batch_size *size, attn_batch_room *room)
     if (!memory)
         return ATTN_E_NOMEM;
     memory += -(uintptr_t)memory % 64;
-    return attn_batch_room_bind(size, memory, bytes, room, c->err);
+    return attn_batch_room_bind(size, memory, bytes, &c->room, c->err);
+}
+
+attn_status
+ops_room_same(ops_case *c)
+{
+    attn_batch_size size;
+    attn_status status = attn_batch_size_of(&c->batch, c->kv, &size, c->err);
+
+    return status ? status : ops_room(c, &size);
 }
 
 /* ------------------------------------------------------------------ writing */
@@ -502,4 +518,10 @@ ops_put_batch(ops_case *c, json_t *to, const attn_batch *batch,
     if (!status)
         put_fields(to, batch, group);
     return status;
+}
+
+attn_status
+ops_put_out(ops_case *c, attn_status status, json_t *to)
+{
+    return status ? status : ops_put_batch(c, to, &c->out, c->out_kv);
 }

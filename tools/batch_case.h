@@ -13,8 +13,13 @@ struct ops_case {
     size_t num_blocks;
     attn_batch batch;
     attn_kv_group group;
-    int has_group;
+    const attn_kv_group *kv; /* &group; NULL where the input has none */
     attn_ext_prefix_ranges prefix_ranges;
+    /* Where a transform writes its result. */
+    attn_batch_room room;
+    attn_batch out;
+    attn_kv_group out_group;
+    attn_kv_group *out_kv; /* &out_group; NULL where kv is */
 };
 
 /* CLOSE releases what ALLOC gave. ALLOC: zeroed; NULL and c->err when memory
@@ -39,9 +44,9 @@ attn_status ops_i32_array(ops_case *c, const char *name, int32_t **array,
 attn_status ops_i32_exact(ops_case *c, const char *name, uint32_t count,
                           int32_t **array);
 
-/* A room for a result of at most this size. */
-attn_status ops_room(ops_case *c, const attn_batch_size *size,
-                     attn_batch_room *room);
+/* Makes c->room for a result of at most this size, or of the input's. */
+attn_status ops_room(ops_case *c, const attn_batch_size *size);
+attn_status ops_room_same(ops_case *c);
 
 /* Adding results. */
 void ops_put(json_t *to, const char *name, int64_t value);
@@ -53,6 +58,8 @@ void ops_put_i32(json_t *to, const char *name, const int32_t *array,
 /* The fields of a batch, and of its group (may be NULL), after validation. */
 attn_status ops_put_batch(ops_case *c, json_t *to, const attn_batch *batch,
                           const attn_kv_group *group);
+/* The same of c->out, unless `status` says that there is none. */
+attn_status ops_put_out(ops_case *c, attn_status status, json_t *to);
 
 /* The operations, by file. */
 extern const batch_op batch_ops_transforms[];

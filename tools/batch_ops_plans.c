@@ -361,8 +361,6 @@ run_dcp(ops_case *c, json_t *result)
     json_t *rows = json_array();
     int32_t *lens, *start;
     uint32_t n, world, interleave;
-    attn_batch out;
-    attn_batch_room room;
     attn_batch_size size = {.struct_size = sizeof size};
     attn_status status = ops_i32_array(c, "seq_lens", &lens, &n);
 
@@ -380,15 +378,15 @@ run_dcp(ops_case *c, json_t *result)
                             .query_start_loc = start,
                             .seq_lens = lens};
     size.num_reqs = n;
-    status = ops_room(c, &size, &room);
+    status = ops_room(c, &size);
     for (uint32_t r = 0; r < n; r++)
         json_array_append_new(rows, json_array());
     for (uint32_t rank = 0; !status && rank < world; rank++) {
         status = attn_context_parallel(&c->batch, world, rank, interleave,
-                                       &room, &out, c->err);
+                                       &c->room, &c->out, c->err);
         for (uint32_t r = 0; !status && r < n; r++)
             json_array_append_new(json_array_get(rows, r),
-                                  json_integer(room.local_seq_lens[r]));
+                                  json_integer(c->room.local_seq_lens[r]));
     }
     return status;
 }

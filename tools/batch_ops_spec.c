@@ -5,12 +5,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-static const attn_kv_group *
-group_of(const ops_case *c)
-{
-    return c->has_group ? &c->group : NULL;
-}
-
 static const batch_param verify_params[] = {
     {"num_draft_tokens", NULL, "drafts of each request"},
     {"num_accepted_tokens", NULL, "drafts that were accepted"},
@@ -38,10 +32,6 @@ read_rejected(ops_case *c, int32_t **rejected)
 static attn_status
 run_compact(ops_case *c, json_t *result)
 {
-    attn_batch_size size;
-    attn_batch_room room;
-    attn_batch out;
-    attn_kv_group group;
     int32_t *rejected;
     uint32_t *indices = ops_alloc(c, c->batch.num_tokens, sizeof *indices);
     attn_status status = read_rejected(c, &rejected);
@@ -49,18 +39,15 @@ run_compact(ops_case *c, json_t *result)
     if (!indices)
         return ATTN_E_NOMEM;
     if (!status)
-        status = attn_batch_size_of(&c->batch, group_of(c), &size, c->err);
+        status = ops_room_same(c);
     if (!status)
-        status = ops_room(c, &size, &room);
-    if (!status)
-        status =
-            attn_spec_compact(&c->batch, group_of(c), rejected, indices, &room,
-                              &out, c->has_group ? &group : NULL, c->err);
+        status = attn_spec_compact(&c->batch, c->kv, rejected, indices,
+                                   &c->room, &c->out, c->out_kv, c->err);
     if (status)
         return status;
     json_object_set_new(result, "token_indices",
-                        ops_list_u32(indices, out.num_tokens));
-    return ops_put_batch(c, result, &out, c->has_group ? &group : NULL);
+                        ops_list_u32(indices, c->out.num_tokens));
+    return ops_put_out(c, ATTN_OK, result);
 }
 
 static const batch_param padded_params[] = {
@@ -143,9 +130,6 @@ static attn_status
 run_step(ops_case *c, json_t *result)
 {
     attn_batch_size size;
-    attn_batch_room room;
-    attn_batch out;
-    attn_kv_group group;
     int32_t *positions;
     uint32_t n = c->batch.num_reqs, limit;
     attn_status status = ops_i32_exact(c, "positions", n, &positions);
@@ -153,19 +137,19 @@ run_step(ops_case *c, json_t *result)
     if (!status)
         status = ops_u32(c, "max_model_len", &limit);
     if (!status)
-        status = attn_batch_size_of(&c->batch, group_of(c), &size, c->err);
+        status = attn_batch_size_of(&c->batch, c->kv, &size, c->err);
     if (status)
         return status;
     size.num_tokens = n;
-    status = ops_room(c, &size, &room);
+    status = ops_room(c, &size);
     if (!status)
-        status = attn_spec_draft_step(&c->batch, group_of(c), positions, limit,
-                                      positions, &room, &out,
-                                      c->has_group ? &group : NULL, c->err);
+        status =
+            attn_spec_draft_step(&c->batch, c->kv, positions, limit, positions,
+                                 &c->room, &c->out, c->out_kv, c->err);
     if (status)
         return status;
     ops_put_i32(result, "positions", positions, n);
-    return ops_put_batch(c, result, &out, c->has_group ? &group : NULL);
+    return ops_put_out(c, ATTN_OK, result);
 }
 
 static const batch_param extend_params[] = {
@@ -206,22 +190,17 @@ run_extend(ops_case *c, json_t *result)
 {
     attn_spec_extend_params params = {0};
     attn_batch_size size;
-    attn_batch_room room;
-    attn_batch out;
-    attn_kv_group group;
     attn_status status = read_extend(c, &params);
 
     if (!status)
-        status = attn_spec_extend_size(&c->batch, group_of(c), &params, &size,
-                                       c->err);
+        status =
+            attn_spec_extend_size(&c->batch, c->kv, &params, &size, c->err);
     if (!status)
-        status = ops_room(c, &size, &room);
+        status = ops_room(c, &size);
     if (!status)
-        status = attn_spec_extend(&c->batch, group_of(c), &params, &room, &out,
-                                  c->has_group ? &group : NULL, c->err);
-    return status
-               ? status
-               : ops_put_batch(c, result, &out, c->has_group ? &group : NULL);
+        status = attn_spec_extend(&c->batch, c->kv, &params, &c->room, &c->out,
+                                  c->out_kv, c->err);
+    return ops_put_out(c, status, result);
 }
 
 static const batch_param merge_params[] = {

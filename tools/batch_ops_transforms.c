@@ -4,12 +4,6 @@
 
 #include <stdlib.h>
 
-static const attn_kv_group *
-group_of(const ops_case *c)
-{
-    return c->has_group ? &c->group : NULL;
-}
-
 static attn_status
 run_validate(ops_case *c, json_t *result)
 {
@@ -26,9 +20,6 @@ static attn_status
 run_local(ops_case *c, json_t *result)
 {
     attn_batch_size size;
-    attn_batch_room room;
-    attn_batch out;
-    attn_kv_group group;
     uint32_t chunk;
     attn_status status = ops_u32(c, "attn_chunk_size", &chunk);
 
@@ -36,11 +27,11 @@ run_local(ops_case *c, json_t *result)
         status = attn_local_attention_size(&c->batch, &c->group, chunk, &size,
                                            c->err);
     if (!status)
-        status = ops_room(c, &size, &room);
+        status = ops_room(c, &size);
     if (!status)
-        status = attn_local_attention(&c->batch, &c->group, chunk, &room, &out,
-                                      &group, c->err);
-    return status ? status : ops_put_batch(c, result, &out, &group);
+        status = attn_local_attention(&c->batch, &c->group, chunk, &c->room,
+                                      &c->out, c->out_kv, c->err);
+    return ops_put_out(c, status, result);
 }
 
 static const batch_param ubatch_params[] = {
@@ -58,11 +49,8 @@ static attn_status
 put_slice(ops_case *c, const attn_batch_slice *slice,
           const attn_batch_size *size, json_t *slices, json_t *ubatches)
 {
-    attn_batch_room room;
-    attn_batch out;
-    attn_kv_group group;
     json_t *entry = json_object();
-    attn_status status = ops_room(c, size, &room);
+    attn_status status = ops_room(c, size);
 
     json_array_append_new(
         slices, json_pack("{s:o, s:o}", "request",
@@ -70,10 +58,9 @@ put_slice(ops_case *c, const attn_batch_slice *slice,
                           pair(slice->first_token, slice->last_token)));
     json_array_append_new(ubatches, entry);
     if (!status)
-        status = attn_microbatch(&c->batch, group_of(c), slice, &room, &out,
-                                 c->has_group ? &group : NULL, c->err);
-    return status ? status
-                  : ops_put_batch(c, entry, &out, c->has_group ? &group : NULL);
+        status = attn_microbatch(&c->batch, c->kv, slice, &c->room, &c->out,
+                                 c->out_kv, c->err);
+    return ops_put_out(c, status, entry);
 }
 
 static attn_status
@@ -95,7 +82,7 @@ run_ubatches(ops_case *c, json_t *result)
     if (!status && !(plan = ops_alloc(c, n, sizeof *plan)))
         return ATTN_E_NOMEM;
     if (!status)
-        status = attn_batch_size_of(&c->batch, group_of(c), &size, c->err);
+        status = attn_batch_size_of(&c->batch, c->kv, &size, c->err);
     if (!status)
         status =
             attn_microbatch_plan(&c->batch, n, point, plan, &count, c->err);
@@ -148,10 +135,6 @@ static attn_status
 run_apply(ops_case *c, json_t *result)
 {
     uint32_t n = c->batch.num_reqs;
-    attn_batch_size size;
-    attn_batch_room room;
-    attn_batch out;
-    attn_kv_group group;
     int32_t *order;
     uint32_t *tokens = ops_alloc(c, c->batch.num_tokens, sizeof *tokens);
     attn_status status = ops_i32_exact(c, "order", n, &order);
@@ -159,18 +142,16 @@ run_apply(ops_case *c, json_t *result)
     if (!tokens)
         return ATTN_E_NOMEM;
     if (!status)
-        status = attn_batch_size_of(&c->batch, group_of(c), &size, c->err);
+        status = ops_room_same(c);
     if (!status)
-        status = ops_room(c, &size, &room);
-    if (!status)
-        status = attn_batch_reorder(&c->batch, group_of(c),
-                                    (const uint32_t *)order, tokens, &room,
-                                    &out, c->has_group ? &group : NULL, c->err);
+        status =
+            attn_batch_reorder(&c->batch, c->kv, (const uint32_t *)order,
+                               tokens, &c->room, &c->out, c->out_kv, c->err);
     if (status)
         return status;
     json_object_set_new(result, "token_order",
                         ops_list_u32(tokens, c->batch.num_tokens));
-    return ops_put_batch(c, result, &out, c->has_group ? &group : NULL);
+    return ops_put_out(c, ATTN_OK, result);
 }
 
 static const batch_param pad_params[] = {
@@ -182,9 +163,6 @@ static attn_status
 run_pad(ops_case *c, json_t *result)
 {
     attn_batch_size size;
-    attn_batch_room room;
-    attn_batch out;
-    attn_kv_group group;
     uint32_t reqs, tokens;
     attn_status status = ops_u32(c, "num_reqs", &reqs);
 
@@ -194,36 +172,30 @@ run_pad(ops_case *c, json_t *result)
         return ops_error(c, "num_reqs", "%u requests and %u tokens: too many",
                          reqs, tokens);
     if (!status)
-        status = attn_batch_size_of(&c->batch, group_of(c), &size, c->err);
+        status = attn_batch_size_of(&c->batch, c->kv, &size, c->err);
     if (status)
         return status;
     size.num_reqs = reqs;
     size.num_tokens = tokens;
-    status = ops_room(c, &size, &room);
+    status = ops_room(c, &size);
     if (!status)
-        status = attn_batch_pad(&c->batch, group_of(c), reqs, tokens, &room,
-                                &out, c->has_group ? &group : NULL, c->err);
-    return status
-               ? status
-               : ops_put_batch(c, result, &out, c->has_group ? &group : NULL);
+        status = attn_batch_pad(&c->batch, c->kv, reqs, tokens, &c->room,
+                                &c->out, c->out_kv, c->err);
+    return ops_put_out(c, status, result);
 }
 
 static attn_status
 run_unpad(ops_case *c, json_t *result)
 {
-    attn_batch out;
-    attn_kv_group group;
     uint32_t reqs, tokens;
     attn_status status = ops_u32(c, "num_reqs", &reqs);
 
     if (!status)
         status = ops_u32(c, "padded_tokens", &tokens);
     if (!status)
-        status = attn_batch_unpad(&c->batch, group_of(c), reqs, tokens, &out,
-                                  c->has_group ? &group : NULL, c->err);
-    return status
-               ? status
-               : ops_put_batch(c, result, &out, c->has_group ? &group : NULL);
+        status = attn_batch_unpad(&c->batch, c->kv, reqs, tokens, &c->out,
+                                  c->out_kv, c->err);
+    return ops_put_out(c, status, result);
 }
 
 static const batch_param fast_params[] = {
@@ -234,8 +206,6 @@ static attn_status
 run_fast(ops_case *c, json_t *result)
 {
     attn_batch_size size;
-    attn_batch_room room;
-    attn_batch out;
     int32_t *indices;
     uint32_t n;
     attn_status status = ops_i32_array(c, "logits_indices", &indices, &n);
@@ -243,11 +213,11 @@ run_fast(ops_case *c, json_t *result)
     if (!status)
         status = attn_batch_size_of(&c->batch, NULL, &size, c->err);
     if (!status)
-        status = ops_room(c, &size, &room);
+        status = ops_room(c, &size);
     if (!status)
         status = attn_fast_prefill(&c->batch, (const uint32_t *)indices, n,
-                                   &room, &out, c->err);
-    return status ? status : ops_put_batch(c, result, &out, NULL);
+                                   &c->room, &c->out, c->err);
+    return status ? status : ops_put_batch(c, result, &c->out, NULL);
 }
 
 static const batch_param cascade_params[] = {
@@ -283,26 +253,18 @@ static attn_status
 put_passes(ops_case *c, uint32_t prefix, json_t *result)
 {
     json_t *first = json_object(), *second = json_object();
-    attn_batch_room room;
-    attn_batch_size size;
-    attn_batch out;
-    attn_kv_group group;
-    attn_status status =
-        attn_batch_size_of(&c->batch, &c->group, &size, c->err);
+    attn_status status = ops_room_same(c);
 
     json_object_set_new(result, "prefix", first);
     json_object_set_new(result, "suffix", second);
     if (!status)
-        status = ops_room(c, &size, &room);
+        status = attn_cascade_prefix(&c->batch, &c->group, prefix, &c->room,
+                                     &c->out, c->out_kv, c->err);
+    status = ops_put_out(c, status, first);
     if (!status)
-        status = attn_cascade_prefix(&c->batch, &c->group, prefix, &room, &out,
-                                     &group, c->err);
-    if (!status)
-        status = ops_put_batch(c, first, &out, &group);
-    if (!status)
-        status = attn_cascade_suffix(&c->batch, &c->group, prefix, &room, &out,
-                                     &group, c->err);
-    return status ? status : ops_put_batch(c, second, &out, &group);
+        status = attn_cascade_suffix(&c->batch, &c->group, prefix, &c->room,
+                                     &c->out, c->out_kv, c->err);
+    return ops_put_out(c, status, second);
 }
 
 static attn_status
