@@ -12,7 +12,7 @@ choose_hopper(const attn_builder *)
 }
 
 attn_status
-launch_hopper(const attn_builder *, const attn_stream &, const Forward &, attn_error *err)
+launch_hopper(const attn_builder *, const attn_flash_forward *, const Forward &, attn_error *err)
 {
     return attn_fail(err, ATTN_E_INTERNAL, "kernel", "this device has no such kernel");
 }
