@@ -461,35 +461,6 @@ harness_run(harness *h, const attn_call *call)
 }
 
 const char *
-harness_check(harness *h, const attn_call *call, uint32_t rows)
-{
-    static char line[512];
-    attn_error err = {.struct_size = sizeof err};
-    attn_reference *ref = NULL;
-    attn_verdict v[4];
-    uint32_t pass = 0;
-    memset(v, 0, sizeof v);
-    attn_call *result = harness_run(h, call);
-    attn_status s = attn_reference_create(
-        call, rows, ATTN_REFERENCE_USE_EXPECTED, &ref, &err);
-    if (!s)
-        s = attn_compare(ref, result, v, &pass, &err);
-    ck_assert_msg(!s, "%s: %s", err.where, err.message);
-    line[0] = 0;
-    for (size_t i = 0; i < attn_reference_count(ref); i++) {
-        if (!v[i].pass)
-            snprintf(line, sizeof line, "%s", v[i].reason);
-        if (getenv("HARNESS_VERBOSE"))
-            printf("  %-10s max %.3g of %.3g, mean %.3g of %.3g%s\n", v[i].name,
-                   v[i].max_error, v[i].bound_max, v[i].mean_error,
-                   v[i].bound_mean, v[i].pass ? "" : "  FAIL");
-    }
-    attn_reference_free(ref);
-    attn_call_free(result);
-    return pass ? NULL : line;
-}
-
-const char *
 harness_differ(const attn_call *a, const attn_call *b)
 {
     static char line[128];

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* state_harness.h - runs calls of the MLA and Mamba families on a plugin,
- * through the contract of plugin.h alone, and holds results to the rule of
- * the reference. */
+ * through the contract of plugin.h alone. */
 #ifndef TEST_STATE_HARNESS_H
 #define TEST_STATE_HARNESS_H
 
@@ -30,9 +29,6 @@ void harness_close(harness *h);
 /* Runs the call; fails the test on any refusal. Caches and states are copied
  * from the call. The caller frees the result. */
 attn_call *harness_run(harness *h, const attn_call *call);
-
-/* Runs and compares; NULL when within the rule, else a line (static). */
-const char *harness_check(harness *h, const attn_call *call, uint32_t rows);
 
 /* The first byte where two results differ, or NULL. */
 const char *harness_differ(const attn_call *a, const attn_call *b);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "state_harness.h"
+#include "state_expect.h"
 
 #include "../../plugins/common/cpu/number.h"
 
@@ -8,9 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char *const levels[] = {"generic", "avx2", "avx512", "avx512bf16"};
-#define NUM_LEVELS 4
 
 static const attn_dtype F32 = ATTN_F32, F16 = ATTN_F16, BF16 = ATTN_BF16;
 
@@ -52,89 +49,49 @@ make_layer1(uint32_t channels, uint32_t n, attn_dtype x, attn_dtype state)
     return l;
 }
 
-static attn_call *
-make_call(const attn_layer *l, const char *spec, uint64_t seed, uint32_t flags)
-{
-    attn_spec_request req[64];
-    uint32_t n = 0;
-    attn_call *call = NULL;
-    attn_error err = {.struct_size = sizeof err};
-    attn_status s = attn_batch_spec_parse(spec, req, 64, &n, &err);
-    const attn_case_params p = {.struct_size = sizeof p,
-                                .num_reqs = n,
-                                .layer = l,
-                                .requests = req,
-                                .seed = seed,
-                                .flags = flags};
-    if (!s)
-        s = attn_case_make(&p, &call, &err);
-    ck_assert_msg(!s, "%s: %s", err.where, err.message);
-    return call;
-}
-
-static int
-open_at(harness *h, const attn_layer *l, uint32_t threads, const char *level)
-{
-    const int one = !strcmp(l->family, ATTN_FAMILY_MAMBA1);
-    return harness_open(h, "attn_mamba_cpu.so",
-                        one ? "mamba1.cpu" : "mamba.cpu", threads, level, NULL,
-                        NULL);
-}
-
-static void
-expect_right(const attn_layer *l, const char *level, const char *spec,
-             uint64_t seed, uint32_t flags, const char *what)
-{
-    harness h;
-    if (open_at(&h, l, 2, level)) {
-        attn_call *call = make_call(l, spec, seed, flags);
-        if (getenv("HARNESS_VERBOSE"))
-            printf("%s %s %s\n", level, what, spec);
-        const char *bad = harness_check(&h, call, 0);
-        ck_assert_msg(!bad, "%s, %s, %s, seed %llu: %s", level, what, spec,
-                      (unsigned long long)seed, bad);
-        attn_call_free(call);
-    }
-    harness_close(&h);
-}
+static const expectation mamba2 = {.file = "attn_mamba_cpu.so",
+                                   .backend = "mamba.cpu"};
+static const expectation mamba1 = {.file = "attn_mamba_cpu.so",
+                                   .backend = "mamba1.cpu"};
 
 static const char *const specs[] = {"5q1s40_q1", "q70", "q3s10_q8s100_q200s300",
                                     "q9s9_q64s128_q65"};
 #define NUM_SPECS 4
 
+/* Every level, every pair of types. */
+#define NUM_PAIRS 9
 START_TEST(test_types)
 {
-    const attn_dtype t[] = {F32, F16, BF16};
-    for (int i = 0; i < 3; i++)
-        for (int k = 0; k < 3; k++) {
-            char what[64];
-            const attn_mamba2_layer l = make_layer(4, 32, 2, 48, t[i], t[k]);
-            snprintf(what, sizeof what, "x %s state %s", attn_dtype_str(t[i]),
-                     attn_dtype_str(t[k]));
-            for (int s = 0; s < NUM_SPECS; s++)
-                expect_right(&l.head, levels[_i], specs[s], 3 + (uint64_t)s,
-                             ATTN_CASE_PADDING, what);
-        }
+    const attn_dtype t[] = {F32, F16, BF16}, x = t[_i / 3], state = t[_i % 3];
+    char what[64];
+    const attn_mamba2_layer l = make_layer(4, 32, 2, 48, x, state);
+    snprintf(what, sizeof what, "x %s state %s", attn_dtype_str(x),
+             attn_dtype_str(state));
+    for (int s = 0; s < NUM_SPECS; s++)
+        expect_right(&mamba2, &l.head, specs[s], 3 + (uint64_t)s,
+                     ATTN_CASE_PADDING, what);
 }
 END_TEST
 
+static const uint32_t shapes[][4] = {
+    /* heads, P, groups, N */
+    {16, 64, 2, 128}, {24, 64, 1, 128}, {1, 16, 1, 16},
+    {3, 80, 3, 32},   {40, 48, 2, 256},
+};
+#define NUM_SHAPES ((int)(sizeof shapes / sizeof *shapes))
+
 START_TEST(test_shapes)
 {
-    static const uint32_t shape[][4] = {
-        /* heads, P, groups, N */
-        {16, 64, 2, 128}, {24, 64, 1, 128}, {1, 16, 1, 16},
-        {3, 80, 3, 32},   {40, 48, 2, 256},
-    };
-    for (size_t i = 0; i < sizeof shape / sizeof *shape; i++)
-        for (int k = 0; k < 2; k++) {
-            char what[64];
-            const uint32_t *d = shape[i];
-            attn_mamba2_layer l =
-                make_layer(d[0], d[1], d[2], d[3], k ? BF16 : F32, F32);
-            l.conv_width = 2 + (uint32_t)i;
-            snprintf(what, sizeof what, "shape %zu", i);
-            expect_right(&l.head, levels[_i], "q1s50_q33s40_q130", 9, 0, what);
-        }
+    const uint32_t *d = shapes[_i];
+    for (int k = 0; k < 2; k++) {
+        char what[64];
+        attn_mamba2_layer l =
+            make_layer(d[0], d[1], d[2], d[3], k ? BF16 : F32, F32);
+        l.conv_width = 2 + (uint32_t)_i;
+        snprintf(what, sizeof what, "shape %d, x %s", _i,
+                 attn_dtype_str(l.x_dtype));
+        expect_right(&mamba2, &l.head, "q1s50_q33s40_q130", 9, 0, what);
+    }
 }
 END_TEST
 
@@ -145,8 +102,8 @@ START_TEST(test_short_bf16)
     for (uint64_t seed = 1; seed <= 100; seed++) {
         attn_mamba2_layer l = make_layer(4, 32, 1, 16, BF16, F32);
         l.conv_width = 2 + (uint32_t)seed % 3;
-        expect_right(&l.head, levels[_i], seed & 1 ? "q11_q20s30" : "q40s90",
-                     seed, 0, "short");
+        expect_right(&mamba2, &l.head, seed & 1 ? "q11_q20s30" : "q40s90", seed,
+                     0, "short");
     }
 }
 END_TEST
@@ -155,20 +112,20 @@ START_TEST(test_features)
 {
     attn_mamba2_layer l = make_layer(6, 32, 2, 64, BF16, F32);
     l.head.features = ATTN_F_GATE;
-    expect_right(&l.head, levels[_i], "q1s50_q33s40_q130", 9, 0, "gate");
+    expect_right(&mamba2, &l.head, "q1s50_q33s40_q130", 9, 0, "gate");
     l.head.features = ATTN_F_DRAFTS;
-    expect_right(&l.head, levels[_i], "4q4s50_2q1s20_q3s7", 9, 0, "drafts");
+    expect_right(&mamba2, &l.head, "4q4s50_2q1s20_q3s7", 9, 0, "drafts");
     l.ssm_state_dtype = BF16;
-    expect_right(&l.head, levels[_i], "4q4s50_2q1s20_q90", 9, 0,
+    expect_right(&mamba2, &l.head, "4q4s50_2q1s20_q90", 9, 0,
                  "drafts, bf16 state");
     l.ssm_state_dtype = F32;
     l.head.features = ATTN_F_CHECKPOINTS;
-    expect_right(&l.head, levels[_i], "q1s64_q100s150_q6s66_q300", 9, 0,
+    expect_right(&mamba2, &l.head, "q1s64_q100s150_q6s66_q300", 9, 0,
                  "checkpoints");
     l.head.features = 0;
     l.dt_softplus = 0;
     l.activation = ATTN_ACTIVATION_NONE;
-    expect_right(&l.head, levels[_i], "q1s64_q6s20", 9, 0, "plain steps");
+    expect_right(&mamba2, &l.head, "q1s64_q6s20", 9, 0, "plain steps");
 }
 END_TEST
 
@@ -187,15 +144,9 @@ START_TEST(test_decays)
     for (int k = 0; k < 2; k++) {
         const attn_mamba2_layer l =
             make_layer(8, 32, 2, 64, k ? BF16 : F32, F32);
-        attn_call *call = make_call(&l.head, "q150s170_q1s9_q5s8", 4, 0);
-        harness h;
+        attn_call *call = state_call(&l.head, "q150s170_q1s9_q5s8", 4, 0);
         memcpy(attn_call_find(call, "a")->data, a, sizeof a);
-        if (open_at(&h, &l.head, 2, levels[_i])) {
-            const char *bad = harness_check(&h, call, 0);
-            ck_assert_msg(!bad, "%s, x %s: %s", levels[_i],
-                          attn_dtype_str(l.x_dtype), bad);
-        }
-        harness_close(&h);
+        expect_call(&mamba2, call, attn_dtype_str(l.x_dtype));
         attn_call_free(call);
     }
 }
@@ -209,20 +160,14 @@ START_TEST(test_poison)
     const attn_dtype t[] = {F32, F16, BF16};
     for (int i = 0; i < 6; i++) {
         const attn_mamba2_layer l = make_layer(4, 32, 2, 48, t[i / 2], F32);
-        attn_call *call = make_call(&l.head, "q70_q90s200_q5s40", 6, 0);
+        attn_call *call = state_call(&l.head, "q70_q90s200_q5s40", 6, 0);
         const attn_call_tensor *x = attn_call_find(call, "xbc");
         const size_t channels = 4 * 32 + 2 * 2 * 48;
-        harness h;
         /* x of a head, B and C of a group */
         put(x, 41 * channels + 3, wrong[i % 2]);
         put(x, 100 * channels + 4 * 32 + 50, NAN);
         put(x, 162 * channels + 4 * 32 + 2 * 48 + 7, NAN);
-        if (open_at(&h, &l.head, 2, levels[_i])) {
-            const char *bad = harness_check(&h, call, 0);
-            ck_assert_msg(!bad, "%s, x %s: %s", levels[_i],
-                          attn_dtype_str(l.x_dtype), bad);
-        }
-        harness_close(&h);
+        expect_call(&mamba2, call, attn_dtype_str(l.x_dtype));
         attn_call_free(call);
     }
 }
@@ -235,16 +180,16 @@ START_TEST(test_mamba1)
         for (int k = 0; k < 3; k++) {
             attn_mamba1_layer l = make_layer1(176, 16, t[i], t[k]);
             for (int s = 0; s < NUM_SPECS; s++)
-                expect_right(&l.head, levels[_i], specs[s], 3 + (uint64_t)s,
+                expect_right(&mamba1, &l.head, specs[s], 3 + (uint64_t)s,
                              ATTN_CASE_PADDING, "mamba1");
         }
     attn_mamba1_layer l = make_layer1(48, 10, BF16, F32);
     l.head.features = ATTN_F_GATE;
-    expect_right(&l.head, levels[_i], "q1s50_q33s40", 9, 0, "mamba1 gate");
+    expect_right(&mamba1, &l.head, "q1s50_q33s40", 9, 0, "mamba1 gate");
     l.head.features = ATTN_F_DRAFTS;
-    expect_right(&l.head, levels[_i], "4q4s50_2q1s20", 9, 0, "mamba1 drafts");
+    expect_right(&mamba1, &l.head, "4q4s50_2q1s20", 9, 0, "mamba1 drafts");
     l.head.features = ATTN_F_CHECKPOINTS;
-    expect_right(&l.head, levels[_i], "q1s64_q100s150_q6s66", 9, 0,
+    expect_right(&mamba1, &l.head, "q1s64_q100s150_q6s66", 9, 0,
                  "mamba1 checkpoints");
 }
 END_TEST
@@ -262,7 +207,7 @@ START_TEST(test_mamba1_f32)
         attn_mamba1_layer l = make_layer1(64, states[seed / 4 % 4], F32, F32);
         l.conv_width = 2 + seed % 7;
         l.head.features = features[seed % 4];
-        expect_right(&l.head, levels[_i], spec[seed % 4], seed, 0, "mamba1");
+        expect_right(&mamba1, &l.head, spec[seed % 4], seed, 0, "mamba1");
     }
 }
 END_TEST
@@ -274,49 +219,21 @@ START_TEST(test_invariance)
     const attn_mamba1_layer l1 = make_layer1(512, 16, BF16, F32);
     const attn_mamba1_layer l1f = make_layer1(512, 16, F32, F32);
     const attn_layer *layers[] = {&l2.head, &l2f.head, &l1.head, &l1f.head};
-    for (int i = 0; i < 4; i++) {
-        attn_call *first = NULL;
-        attn_call *call = make_call(layers[i], "q1s3k_q300s900_q4s20_q1", 5, 0);
-        for (uint32_t threads = 1; threads <= 4; threads++) {
-            harness h;
-            if (open_at(&h, layers[i], threads, levels[_i])) {
-                attn_call *result = harness_run(&h, call);
-                const char *bad = first ? harness_differ(first, result) : NULL;
-                ck_assert_msg(!bad, "%u threads: %s", threads, bad);
-                attn_call_free(first);
-                first = result;
-            }
-            harness_close(&h);
-        }
-        attn_call_free(first);
-        attn_call_free(call);
-    }
+    for (int i = 0; i < 4; i++)
+        expect_invariant(i < 2 ? &mamba2 : &mamba1, state_levels[_i], layers[i],
+                         "q1s3k_q300s900_q4s20_q1", 5);
 }
 END_TEST
 
+/* The recorded calls, each as it stands. */
 START_TEST(test_recorded)
 {
     static const char *const names[] = {"mamba2-001-f32", "mamba2-002-f16",
                                         "mamba2-004-f32"};
-    const char *shared = getenv("shared_dir");
-    for (size_t i = 0; i < 3; i++) {
-        char path[1024];
-        attn_call *call = NULL;
-        attn_error err = {.struct_size = sizeof err};
-        harness h;
-        snprintf(path, sizeof path, "%s/cases/%s.safetensors",
-                 shared ? shared : "../shared", names[i]);
-        const attn_status s = attn_call_load(path, &call, &err);
-        if (s == ATTN_E_IO) {
-            printf("skipped: %s\n", err.message);
-            return;
-        }
-        ck_assert_msg(!s, "%s", err.message);
-        if (open_at(&h, attn_call_layer(call), 2, levels[_i])) {
-            const char *bad = harness_check(&h, call, 0);
-            ck_assert_msg(!bad, "%s: %s", names[i], bad);
-        }
-        harness_close(&h);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        attn_call *call = state_recorded(names[i]);
+        if (call)
+            expect_call(&mamba2, call, names[i]);
         attn_call_free(call);
     }
 }
@@ -326,7 +243,7 @@ START_TEST(test_refusal)
 {
     harness h;
     attn_mamba2_layer l = make_layer(6, 60, 4, 64, BF16, F32);
-    open_at(&h, &l.head, 1, "auto");
+    harness_open(&h, mamba2.file, mamba2.backend, 1, "auto", NULL, NULL);
     char buf[512];
     attn_reasons r = {
         .struct_size = sizeof r, .buf = buf, .capacity = sizeof buf};
@@ -344,16 +261,16 @@ main(void)
     Suite *s = suite_create("mamba.cpu");
     TCase *t = tcase_create("all");
     tcase_set_timeout(t, 120);
-    tcase_add_loop_test(t, test_types, 0, NUM_LEVELS);
-    tcase_add_loop_test(t, test_shapes, 0, NUM_LEVELS);
-    tcase_add_loop_test(t, test_short_bf16, 0, NUM_LEVELS);
-    tcase_add_loop_test(t, test_features, 0, NUM_LEVELS);
-    tcase_add_loop_test(t, test_decays, 0, NUM_LEVELS);
-    tcase_add_loop_test(t, test_poison, 0, NUM_LEVELS);
-    tcase_add_loop_test(t, test_mamba1, 0, NUM_LEVELS);
-    tcase_add_loop_test(t, test_mamba1_f32, 0, NUM_LEVELS);
-    tcase_add_loop_test(t, test_invariance, 0, NUM_LEVELS);
-    tcase_add_loop_test(t, test_recorded, 0, NUM_LEVELS);
+    tcase_add_loop_test(t, test_types, 0, NUM_PAIRS);
+    tcase_add_loop_test(t, test_shapes, 0, NUM_SHAPES);
+    tcase_add_test(t, test_short_bf16);
+    tcase_add_test(t, test_features);
+    tcase_add_test(t, test_decays);
+    tcase_add_test(t, test_poison);
+    tcase_add_test(t, test_mamba1);
+    tcase_add_test(t, test_mamba1_f32);
+    tcase_add_loop_test(t, test_invariance, 0, STATE_LEVELS);
+    tcase_add_test(t, test_recorded);
     tcase_add_test(t, test_refusal);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);

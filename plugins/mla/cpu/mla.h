@@ -7,7 +7,8 @@
  * cache rows as they lie, and w_uv brings the result back. build decides per
  * request by counting multiplications, and lays out pieces and waves.
  *
- * Short requests of f32 layers go a third way, WIDE: see mla_wide.h.
+ * Short requests of f32 layers, and very short ones of bf16 layers with few heads, go a third
+ * way, WIDE: see mla_wide.h.
  *
  * The first two run the same attention core: a tile of up to 64 query rows as columns
  * of a packed panel, keys by broadcast, key tiles at absolute positions, and
@@ -32,6 +33,8 @@
 #define MLA_MAX_PIECE 4096 /* query rows of an expanded task */
 #define MLA_MIN_PIECE 256
 #define MLA_WIDE_KEYS 384 /* requests of f32 layers with at most so many run in f64 */
+#define MLA_FEW_KEYS 64   /* also those of bf16 layers, where they have few heads */
+#define MLA_FEW_HEADS 7
 
 /* Scores are kept in units of log2; below this nothing has been seen. */
 #define MLA_UNSEEN (-1e30f)
@@ -75,7 +78,7 @@ struct attn_builder {
     uint32_t key_tile;    /* keys of one pass of the core */
     uint32_t direct;      /* cache rows are cells already */
     uint32_t expand_from;
-    uint32_t wide; /* short requests run in f64 */
+    uint32_t wide_keys; /* requests of at most so many keys run in f64 */
     uint32_t max_pieces, max_segments, wave_rows, wave_tokens;
     mla_scratch scratch;
     size_t scratch_bytes, plan_bytes, query_bytes, partial_bytes;

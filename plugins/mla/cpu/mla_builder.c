@@ -81,10 +81,20 @@ size_scratch(attn_builder *b)
     s->block = align64(4 * MLA_EXPAND_ROWS * most(b->dn, most(b->dv, b->c)));
     s->rows = align64(4 * MLA_EXPAND_ROWS * wide / e);
     const size_t wide_bytes =
-        b->wide ? 8 * ((MLA_WIDE_KEYS + 8) * wide + 4 * (size_t)MLA_WIDE_KEYS + b->dv) : 0;
+        b->wide_keys ? 8 * ((MLA_WIDE_KEYS + 8) * wide + 4 * (size_t)MLA_WIDE_KEYS + b->dv) : 0;
     b->scratch_bytes = s->panel + s->out + s->stats + s->keys + s->values + s->scores + s->probs +
                        s->block + s->rows;
     b->scratch_bytes = most(b->scratch_bytes, align64(wide_bytes));
+}
+
+static uint32_t
+wide_keys(const attn_builder *b)
+{
+    if (b->expand_from)
+        return 0;
+    if (b->q_type == GT_F32 && b->out_type == GT_F32)
+        return MLA_WIDE_KEYS;
+    return b->epc == 2 && b->heads <= MLA_FEW_HEADS ? MLA_FEW_KEYS : 0;
 }
 
 attn_status
@@ -112,9 +122,9 @@ mla_builder_create(attn_ctx *ctx, const attn_backend *self, const attn_layer *la
     b->dv = b->layer.v_head_dim;
     b->c = b->layer.kv_lora_rank;
     b->expand_from = mla_opts.expand_from;
-    b->wide = !b->expand_from && b->q_type == GT_F32 && b->out_type == GT_F32;
     b->kernels = choose_kernels(b);
     b->epc = b->kernels->epc;
+    b->wide_keys = wide_keys(b);
     b->query_cells = (b->c + b->dr) / b->epc + (b->epc == 2 ? b->c / 2 : 0);
     b->key_tile = b->epc == 2 ? 128 : 64;
     b->direct = b->kv_type == (b->epc == 2 ? GT_BF16 : GT_F32);

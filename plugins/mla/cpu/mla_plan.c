@@ -169,7 +169,7 @@ mla_build(attn_builder *b, const attn_batch *batch, const attn_kv_group *group,
         const uint32_t q = mla_query_len(batch, r);
         if (!q)
             continue;
-        if (b->wide && batch->seq_lens[r] <= MLA_WIDE_KEYS)
+        if (b->wide_keys && (uint32_t)batch->seq_lens[r] <= b->wide_keys)
             add_pieces(b, r, q, MLA_MIN_PIECE, 1);
         else if (wants_expansion(b, r, q))
             add_pieces(b, r, q, rows, 0);

@@ -14,7 +14,7 @@ static const attn_option opt_expand = {
     .lo = 0,
     .hi = 1 << 30,
     .help = "query length from which keys are multiplied out; 0: by count of multiplications, "
-            "short f32 requests in f64",
+            "short requests in f64 where rounding counts",
 };
 
 static const attn_option *const options[] = {&cpu_option_isa, &opt_expand};

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* mla_wide.h - short requests of f32 layers, in f64.
+/* mla_wide.h - short requests, in f64.
  *
- * Where a row has few keys, nothing averages the roundings of an f32 sum: the worst output hangs
- * on a few of them. Here queries go into latent space as in mla_absorbed.h, four heads to a task
- * and four rows (token, head) at a time over the piece's cache rows, and each output is rounded
- * once. */
+ * Where a row has few keys, nothing averages the roundings of its sums: the worst output hangs
+ * on a few of them. In bf16 it takes few heads besides. Here queries go into latent space as in
+ * mla_absorbed.h, four heads to a task and four rows (token, head) at a time over the piece's cache
+ * rows, and each output is rounded once. */
 #ifndef ATTN_MLA_CPU_MLA_WIDE_H
 #define ATTN_MLA_CPU_MLA_WIDE_H
 
@@ -65,11 +65,24 @@ wide_load(wide *x)
     x->finite = wd_sum(sum) == 0;
 }
 
-/* to = a B, one row: B as gemm_cells.h has it, [k][n] in panels. */
-static void
-wide_project(const double *a, const float *b, size_t k, size_t n, double *to)
+typedef uint32_t wide_line __attribute__((vector_size(4 * WD_LANES)));
+
+/* Element half of WD_LANES cells. */
+static inline wd
+wide_cells(const uint32_t *b, size_t half)
 {
-    for (size_t n0 = 0; n0 < n; n0 += GEMM_PANEL, b += k * GEMM_PANEL) {
+    wide_line x;
+    memcpy(&x, b, sizeof x);
+    if (EPC == 2)
+        x = half ? x & 0xffff0000u : x << 16;
+    return __builtin_convertvector((wd_half)x, wd);
+}
+
+/* to = a B, one row: B as gemm_cells.h has it, [k / EPC][n] in panels. */
+static void
+wide_project(const double *a, const uint32_t *b, size_t k, size_t n, double *to)
+{
+    for (size_t n0 = 0; n0 < n; n0 += GEMM_PANEL, b += k / EPC * GEMM_PANEL) {
         const size_t width = n - n0 < GEMM_PANEL ? n - n0 : GEMM_PANEL;
         for (size_t j = 0; j < width; j += 16) {
             wd acc[16 / WD_LANES];
@@ -80,7 +93,9 @@ wide_project(const double *a, const float *b, size_t k, size_t n, double *to)
                 const wd by = wd_set(a[x]);
 #pragma GCC unroll 8
                 for (int i = 0; i < 16 / WD_LANES; i++)
-                    acc[i] = by * wd_widen(b + x * width + j + (size_t)i * WD_LANES) + acc[i];
+                    acc[i] =
+                        by * wide_cells(b + x / EPC * width + j + (size_t)i * WD_LANES, x % EPC) +
+                        acc[i];
             }
 #pragma GCC unroll 8
             for (int i = 0; i < 16 / WD_LANES; i++)
@@ -96,23 +111,30 @@ wide_token(const wide *x, uint32_t r)
     return x->first_token + r / x->heads;
 }
 
+/* n elements of a query; rooms of a vector are written whole. */
+static void
+wide_take(double *to, const char *from, gemm_type type, uint32_t n)
+{
+    float x[256];
+    convert_to_f32(x, from, type, n);
+    for (uint32_t i = 0; i < n; i += WD_LANES)
+        wd_store(to + i, wd_widen(x + i));
+}
+
 static void
 wide_query(const wide *x, uint32_t r, double *q)
 {
     const attn_builder *b = x->b;
     const attn_tensor *n = x->step->args->q_nope, *p = x->step->args->q_pe;
     const int64_t token = wide_token(x, r), head = x->head0 + r % x->heads;
-    const float *nope =
-        (const float *)(const void *)gt_data(n) + token * n->strides[0] + head * n->strides[1];
-    const float *pe =
-        (const float *)(const void *)gt_data(p) + token * p->strides[0] + head * p->strides[1];
-    const float *uk = (const float *)(const void *)x->step->args->layer->uk_absorb;
-    double wide_nope[256];
-    for (uint32_t i = 0; i < b->dn; i++)
-        wide_nope[i] = (double)nope[i];
-    wide_project(wide_nope, uk + (size_t)head * b->dn * b->c, b->dn, b->c, q);
-    for (uint32_t i = 0; i < b->dr; i++)
-        q[b->c + i] = (double)pe[i];
+    const int64_t size = (int64_t)gt_size(b->q_type);
+    const uint32_t *uk = x->step->args->layer->uk_absorb;
+    double nope[256];
+    wide_take(nope, gt_data(n) + (token * n->strides[0] + head * n->strides[1]) * size, b->q_type,
+              b->dn);
+    wide_project(nope, uk + (size_t)head * (b->dn / EPC) * b->c, b->dn, b->c, q);
+    wide_take(q + b->c, gt_data(p) + (token * p->strides[0] + head * p->strides[1]) * size,
+              b->q_type, b->dr);
 }
 
 /* Scores of four rows against every key. */
@@ -169,14 +191,14 @@ wide_store(const wide *x, uint32_t r, const double *lat, double max, double sum)
 {
     const attn_builder *b = x->b;
     const uint32_t head = x->head0 + r % x->heads, token = wide_token(x, r);
-    const float *uv = (const float *)(const void *)x->step->args->layer->uv;
-    attn_tensor *o = x->step->args->out, *l = x->step->args->lse;
-    float *dst =
-        (float *)(void *)gt_data(o) + (int64_t)token * o->strides[0] + head * o->strides[1];
+    const uint32_t *uv = x->step->args->layer->uv + (size_t)head * (b->c / EPC) * b->dv;
+    attn_tensor *l = x->step->args->lse;
     const double factor = sum == 0 ? 0 : (double)x->step->kv_scale / sum;
-    wide_project(lat, uv + (size_t)head * b->c * b->dv, b->c, b->dv, x->out);
+    float out[256], row[256];
+    wide_project(lat, uv, b->c, b->dv, x->out);
     for (uint32_t i = 0; i < b->dv; i++)
-        dst[i] = (float)(x->out[i] * factor);
+        out[i] = (float)(x->out[i] * factor);
+    core_store_out(x->step, token, head, out, 1.0f, row);
     if (l)
         ((float *)(void *)gt_data(l))[token * l->strides[0] + head * l->strides[1]] =
             sum == 0 ? -__builtin_inff() : (float)(max + log(sum));
