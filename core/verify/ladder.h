@@ -59,7 +59,8 @@ typedef struct attn_climb {
     double rate; /* flops per second of this backend so far; 0: unknown */
     uint64_t seed;
     uint32_t num_cases;
-    uint64_t current; /* case that runs */
+    uint32_t num_late; /* cases that there was no time for */
+    uint64_t current;  /* case that runs */
 } attn_climb;
 
 /* [main] Opens the registry of the parameters. */

@@ -456,9 +456,10 @@ attn_ladder_case_run(attn_climb *c, const attn_ladder_case *k, char *reason,
     if (!call)
         return ATTN_RUNG_FAIL;
     uint32_t state = ATTN_RUNG_SKIP;
-    if (too_dear(c, call, &flops))
+    if (too_dear(c, call, &flops)) {
+        c->num_late++;
         snprintf(reason, size, "no time left");
-    else {
+    } else {
         c->num_cases++;
         state = run(c, k, call, flops, reason, size);
     }
