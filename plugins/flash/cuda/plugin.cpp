@@ -79,7 +79,11 @@ check_layer(const attn_backend *, const char *, const attn_layer *layer, attn_re
     return status;
 }
 
+#if defined(ATTN_FLASH_ROCM) && !defined(ATTN_FLASH_EMU)
+static const char *const archs[] = {"gfx942"};
+#else
 static const char *const archs[] = {"*"};
+#endif
 static const attn_dim_claim dims[] = {
     {"head_dim", {8, 256, 8}, 0},
     {"head_dim_v", {8, 256, 8}, 0},

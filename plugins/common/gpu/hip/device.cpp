@@ -73,54 +73,57 @@ instantiate(NativeGraphExec *exec, NativeGraph graph)
 namespace gpu
 {
 
-/* gfx942 answers 9.4; a part of the name, which no call gives without the struct of properties. */
+/* The device's name; an error that says it when it is not a gfx942, which answers 9.4: no call
+ * gives the architecture's name without the struct of properties. */
 static attn_status
-describe(int id, char (&name)[64], int *major, int *minor, attn_error *err)
+identify(int id, char (&name)[64], attn_error *err)
 {
+    int major = 0, minor = 0;
     Error e = api->hipDeviceGetName(name, sizeof name, id);
     if (!e)
-        e = api->hipDeviceGetAttribute(major, hipDeviceAttributeComputeCapabilityMajor, id);
+        e = api->hipDeviceGetAttribute(&major, hipDeviceAttributeComputeCapabilityMajor, id);
     if (!e)
-        e = api->hipDeviceGetAttribute(minor, hipDeviceAttributeComputeCapabilityMinor, id);
-    return check(e, "device", err);
+        e = api->hipDeviceGetAttribute(&minor, hipDeviceAttributeComputeCapabilityMinor, id);
+    if (e)
+        return check(e, "device", err);
+    if (major != 9 || minor != 4)
+        return failf(err, ATTN_E_DEVICE, "device", "%s is gfx %d.%d: supports gfx942", name, major,
+                     minor);
+    return ATTN_OK;
 }
 
 attn_status
 device_open(attn_device device, Device *out, attn_error *err)
 {
     char name[64];
-    int major = 0, minor = 0, units = 0;
+    int units = 0;
     if (const char *why = runtime_missing())
         return attn_fail(err, ATTN_E_NO_DEVICE, "device", why);
-    attn_status status = describe(device.id, name, &major, &minor, err);
+    attn_status status = identify(device.id, name, err);
     if (!status)
         status = check(
             api->hipDeviceGetAttribute(&units, hipDeviceAttributeMultiprocessorCount, device.id),
             "device", err);
     if (status)
         return status;
-    if (major != 9 || minor != 4)
-        return failf(err, ATTN_E_DEVICE, "device", "%s is gfx %d.%d: supports gfx942", name, major,
-                     minor);
     *out = {device, "gfx942", units, false};
     return ATTN_OK;
 }
 
+/* The host leaves out a device without an answer: so one of another architecture. */
 static attn_status
 info(uint32_t index, attn_device_info *out, attn_error *err)
 {
     char name[64];
-    int major = 0, minor = 0;
     size_t total = 0;
-    attn_status status = describe(static_cast<int>(index), name, &major, &minor, err);
+    attn_status status = identify(static_cast<int>(index), name, err);
     if (!status)
         status = check(api->hipDeviceTotalMem(&total, static_cast<int>(index)), "index", err);
     if (status)
         return status;
     out->device = {ATTN_DEVICE_ROCM, static_cast<int32_t>(index)};
     snprintf(out->name, sizeof out->name, "%.63s", name);
-    snprintf(out->arch, sizeof out->arch, "gfx%d%d%s", major, minor,
-             major == 9 && minor == 4 ? "2" : "0");
+    snprintf(out->arch, sizeof out->arch, "gfx942");
     out->total_bytes = total;
     return ATTN_OK;
 }

@@ -90,8 +90,8 @@ static const HipApi *
 load_api()
 {
     void *lib = nullptr;
-    for (const char *name :
-         {"libamdhip64.so", "libamdhip64.so.6", "libamdhip64.so.5", "libamdhip64.so.7"})
+    for (const char *name : {"libamdhip64.so", "libamdhip64.so.6", "libamdhip64.so.5",
+                             "libamdhip64.so.7", "/opt/rocm/lib/libamdhip64.so"})
         if (!lib)
             lib = dlopen(name, RTLD_NOW | RTLD_LOCAL);
     if (!lib) {
