@@ -5,7 +5,9 @@
  * tile.h. The target decides what the words of tile.h become:
  *   GPU_CUDA  nvcc: instructions of sm_80 and up, sm_90a where GPU_HOPPER
  *   GPU_HIP   clang or hipcc for gfx942
- *   GPU_EMU   host C++: every thread is a fiber, every access is checked */
+ *   GPU_EMU   host C++: every thread is a fiber, every access is checked
+ *
+ * GPU_INLINE: of a lambda whose captures would otherwise lie in scratch memory. */
 #ifndef ATTN_GPU_TARGET_H
 #define ATTN_GPU_TARGET_H
 
@@ -14,6 +16,7 @@
 #define GPU_FN __device__ __forceinline__
 #define GPU_HOST_FN __host__ __device__ __forceinline__
 #define GPU_COLD_FN __device__ __noinline__
+#define GPU_INLINE
 #define GPU_UNROLL _Pragma("unroll")
 #define GPU_ROLLED _Pragma("unroll 1")
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -24,6 +27,7 @@
 #define GPU_FN __attribute__((device, always_inline)) inline
 #define GPU_HOST_FN __attribute__((host, device, always_inline)) inline
 #define GPU_COLD_FN __attribute__((device, noinline))
+#define GPU_INLINE __attribute__((always_inline))
 #define GPU_UNROLL _Pragma("unroll")
 #define GPU_ROLLED _Pragma("unroll 1")
 #else
@@ -32,6 +36,7 @@
 #define GPU_FN inline
 #define GPU_HOST_FN inline
 #define GPU_COLD_FN
+#define GPU_INLINE
 #define GPU_UNROLL
 #define GPU_ROLLED
 #endif

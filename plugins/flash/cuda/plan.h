@@ -160,8 +160,8 @@ struct PlanKernel {
         });
         gpu::barrier();
         start_buckets();
-        each_prefill_tile(p, [&](const Request &r, int row, const Tile &t) {
-            each_section(p, t.keys, longest, [&](uint32_t word, int head, int heads) {
+        each_prefill_tile(p, [&](const Request &r, int row, const Tile &t) GPU_INLINE {
+            each_section(p, t.keys, longest, [&](uint32_t word, int head, int heads) GPU_INLINE {
                 place(p.prefill, word, r, row, t, splits_of(t.keys, chunk), head, heads);
             });
         });
