@@ -179,9 +179,12 @@ place_pages(const flash_case *c, flash_data *data)
     for (uint32_t r = 0; r < c->num_reqs; r++) {
         const uint32_t need =
             (c->seq_len[r] + c->block_size - 1) / c->block_size;
-        for (uint32_t i = 0; i < data->cols; i++)
+        for (uint32_t i = 0; i < data->cols; i++) {
+            next += i && i < need && (!c->far || i + 1 == need);
             data->table[r * data->cols + i] =
-                i < need ? pages[next++] : 0x7fffffff;
+                i < need ? pages[next] : 0x7fffffff;
+        }
+        next += need > 0;
     }
     free(pages);
 }
@@ -200,7 +203,8 @@ static void
 fill_request(const flash_case *c, flash_data *data, uint32_t r)
 {
     uint64_t seed = 1000 + c->req_seed[r];
-    for (uint32_t p = 0; p < c->seq_len[r]; p++)
+    for (uint32_t p = c->far ? c->seq_len[r] - c->block_size : 0;
+         p < c->seq_len[r]; p++)
         for (uint32_t h = 0; h < c->kv_heads; h++) {
             fill(data->k, type_of(c->kv_type),
                  slot_at(c, data, r, p, data->kstride, h), c->dim, &seed);
@@ -238,7 +242,7 @@ flash_data_create(const flash_case *c)
         data->start[r + 1] = data->start[r] + (int32_t)c->query_len[r];
         data->lens[r] = (int32_t)c->seq_len[r];
         data->causal[r] = c->req_seed[r] & 1;
-        data->blocks += need;
+        data->blocks += c->far ? 2 : need;
         data->cols = need + 1 > data->cols ? need + 1 : data->cols;
     }
     data->blocks += 3;

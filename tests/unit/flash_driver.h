@@ -20,6 +20,8 @@ typedef struct flash_case {
     int causal; /* 0, 1, or 2: by request, those of odd seed */
     int sinks, alibi, ranges, cross, scales;
     int once;        /* an output may err by its own rounding only */
+    int far;         /* pages before a request's last are one, and only its last
+                        block_size tokens hold anything */
     int token_major; /* caches [block, token, head, dim], else [block, head,
                         token, dim] */
     uint32_t num_reqs;

@@ -182,6 +182,21 @@ START_TEST(long_rows)
 }
 END_TEST
 
+/* Positions that f32 does not tell apart. */
+START_TEST(far_positions)
+{
+    const attn_dtype types[] = {F16, BF16};
+    for (int i = 0; i < 16; i++) {
+        flash_case c = base_case(types[i & 1]);
+        c.far = 1, c.block_size = 65536, c.dim = c.dim_v = 8;
+        c.num_reqs = 1, c.query_len[0] = i & 2 ? 3 : 1;
+        c.seq_len[0] = (1u << 24) + (i & 4 ? 3 : 5);
+        c.window_left = 2, c.alibi = i & 8;
+        prove(_i, &c, "far positions");
+    }
+}
+END_TEST
+
 /* Short requests of f32 layers run in f64. */
 START_TEST(short_f32)
 {
@@ -464,6 +479,7 @@ main(void)
     tcase_add_loop_test(t, head_dims, 0, levels);
     tcase_add_loop_test(t, block_sizes, 0, levels);
     tcase_add_loop_test(t, long_rows, 0, levels);
+    tcase_add_loop_test(t, far_positions, 0, levels);
     tcase_add_loop_test(t, short_f32, 0, levels);
     tcase_add_loop_test(t, poison, 0, levels);
     tcase_add_loop_test(t, invariance, 0, levels);

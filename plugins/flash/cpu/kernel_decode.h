@@ -13,11 +13,12 @@
 
 /* Up to four query rows at work. */
 typedef struct decode_chunk {
-    uint32_t row, rows;         /* first, and how many are real */
-    float *q, *o, *scale;       /* scale: per lane, of the old sums */
-    vf max, sum;                /* per lane; max is equal within a row */
-    vf lo, hi, position, slope; /* per lane: what the row sees, and for ALiBi */
-    int32_t all_lo, all_hi;     /* keys that every row sees */
+    uint32_t row, rows;   /* first, and how many are real */
+    float *q, *o, *scale; /* scale: per lane, of the old sums */
+    vf max, sum;          /* per lane; max is equal within a row */
+    vf slope;             /* per lane, for ALiBi */
+    int32_t lo[VF_LANES], hi[VF_LANES], position[VF_LANES]; /* per lane: what the row sees */
+    int32_t all_lo, all_hi;                                 /* keys that every row sees */
 } decode_chunk;
 
 CPU_INLINE const void *
@@ -102,25 +103,35 @@ decode_scores(const cpu_type t, const int rows, const flash_shape *shape, const 
     return vf_reduce(acc);
 }
 
+/* Positions less that of `key`: f32 has all whole numbers only up to 2^24. */
+CPU_INLINE vf
+decode_from(const int32_t *position, int32_t key)
+{
+    float away[VF_LANES];
+    for (int i = 0; i < VF_LANES; i++)
+        away[i] = (float)(position[i] - key);
+    return vf_load(away);
+}
+
 /* Softcap, ALiBi and the mask on a group whose first key is `key`. */
 CPU_INLINE vf
 decode_transform(const work *w, const decode_chunk *c, const int rows, int32_t key, vf x)
 {
     const int count = VF_LANES / rows;
     const float softcap = w->shape->softcap;
-    const vf at = vf_add(vf_set1((float)key), vf_lane_mod(count));
+    const vf at = vf_lane_mod(count);
     if (w->special) {
         x = vf_mul(x, vf_set1(w->scale));
         if (softcap > 0)
             x = vf_mul(vf_tanh(vf_mul(x, vf_set1(1 / softcap))), vf_set1(softcap));
         if (w->job->slopes)
-            x = vf_sub(x, vf_mul(c->slope, vf_abs(vf_sub(at, c->position))));
+            x = vf_sub(x, vf_mul(c->slope, vf_abs(vf_sub(at, decode_from(c->position, key)))));
         x = vf_mul(x, vf_set1(CPU_LOG2E));
     }
     if (key >= c->all_lo && key + count <= c->all_hi)
         return x;
-    x = vf_lt_select(at, c->lo, vf_set1(-INFINITY), x);
-    return vf_lt_select(at, c->hi, x, vf_set1(-INFINITY));
+    x = vf_lt_select(at, decode_from(c->lo, key), vf_set1(-INFINITY), x);
+    return vf_lt_select(at, decode_from(c->hi, key), x, vf_set1(-INFINITY));
 }
 
 /* Scores of the tile into s; returns their maximum per row. */
@@ -263,7 +274,7 @@ static void
 chunk_open(const work *w, decode_chunk *c, uint32_t row)
 {
     const flash_shape *shape = w->shape;
-    float lo[VF_LANES], hi[VF_LANES], position[VF_LANES], slope[VF_LANES];
+    float slope[VF_LANES];
     c->row = row;
     c->rows = w->rows - row < 4 ? w->rows - row : 4;
     const uint32_t count = VF_LANES / (c->rows == 3 ? 4 : c->rows);
@@ -273,16 +284,13 @@ chunk_open(const work *w, decode_chunk *c, uint32_t row)
         const uint32_t in = i / count < c->rows ? i / count : c->rows - 1;
         const uint32_t token = (row + in) / shape->group, head = (row + in) % shape->group;
         const int32_t *span = w->span + 2 * (size_t)token;
-        lo[i] = (float)span[0];
-        hi[i] = (float)span[1];
-        position[i] = (float)(w->position0 + (int32_t)token);
+        c->lo[i] = span[0];
+        c->hi[i] = span[1];
+        c->position[i] = w->position0 + (int32_t)token;
         slope[i] = w->job->slopes ? w->job->slopes[w->kv_head * shape->group + head] : 0;
         c->all_lo = span[0] > c->all_lo ? span[0] : c->all_lo;
         c->all_hi = span[1] < c->all_hi ? span[1] : c->all_hi;
     }
-    c->lo = vf_load(lo);
-    c->hi = vf_load(hi);
-    c->position = vf_load(position);
     c->slope = vf_load(slope);
     c->max = vf_set1(-INFINITY);
     c->sum = vf_zero();
