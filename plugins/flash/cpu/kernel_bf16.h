@@ -6,6 +6,7 @@
 #ifndef FLASH_CPU_KERNEL_BF16_H
 #define FLASH_CPU_KERNEL_BF16_H
 
+#include "common/cpu/fp8_bf16.h"
 #include "common/cpu/simd.h"
 #include "flash/cpu/flash.h"
 
@@ -36,49 +37,14 @@ static void words_of_row(cpu_type t, const void *src, float *dst, uint32_t n);
 #endif
 #include "flash/cpu/kernel_pack.h"
 
-/* Codes in the low bytes of 16-bit lanes to bf16: exponents are rebased by one addition; the few
- * subnormal codes come from a table. */
-CPU_INLINE __m512i
-bf16_of_e4m3(__m512i c)
-{
-    const __m512i mag = _mm512_and_si512(c, _mm512_set1_epi16(0x7f));
-    const __m512i small = _mm512_set_epi16(
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, /* m * 2^-9 */
-        0x3c60, 0x3c40, 0x3c20, 0x3c00, 0x3bc0, 0x3b80, 0x3b00, 0);
-    const __m512i bias = _mm512_set1_epi16(120 << 7);
-    __m512i x = _mm512_add_epi16(_mm512_slli_epi16(mag, 4), bias);
-    const __mmask32 tiny = _mm512_cmplt_epi16_mask(mag, _mm512_set1_epi16(8));
-    const __mmask32 nan = _mm512_cmpeq_epi16_mask(mag, _mm512_set1_epi16(0x7f));
-    x = _mm512_mask_permutexvar_epi16(x, tiny, mag, small);
-    x = _mm512_mask_blend_epi16(nan, x, _mm512_set1_epi16(0x7fc0));
-    return _mm512_or_si512(x, _mm512_slli_epi16(_mm512_and_si512(c, _mm512_set1_epi16(0x80)), 8));
-}
-
-CPU_INLINE __m512i
-bf16_of_e5m2(__m512i c)
-{
-    const __m512i mag = _mm512_and_si512(c, _mm512_set1_epi16(0x7f));
-    const __m512i small = _mm512_set_epi16(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-                                           0, 0, 0, 0, 0, 0, 0, 0, 0, /* m * 2^-16 */
-                                           0x3840, 0x3800, 0x3780, 0);
-    const __m512i bias = _mm512_set1_epi16(112 << 7), top = _mm512_set1_epi16(0x7f80);
-    __m512i x = _mm512_add_epi16(_mm512_slli_epi16(mag, 5), bias);
-    const __mmask32 tiny = _mm512_cmplt_epi16_mask(mag, _mm512_set1_epi16(4));
-    const __mmask32 wild = _mm512_cmpge_epi16_mask(mag, _mm512_set1_epi16(0x7c));
-    x = _mm512_mask_permutexvar_epi16(x, tiny, mag, small);
-    x = _mm512_mask_blend_epi16(wild, x, _mm512_or_si512(x, top));
-    return _mm512_or_si512(x, _mm512_slli_epi16(_mm512_and_si512(c, _mm512_set1_epi16(0x80)), 8));
-}
-
 CPU_INLINE void
 fp8_row(const cpu_type t, const void *src, float *dst, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i += 32) {
         const uint32_t left = n - i;
         const __mmask32 m = left < 32 ? (1u << left) - 1 : ~0u;
-        const __m512i c = _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(m, (const char *)src + i));
-        _mm512_storeu_si512((char *)dst + 2 * (size_t)i,
-                            t == CPU_E4M3 ? bf16_of_e4m3(c) : bf16_of_e5m2(c));
+        const __m256i c = _mm256_maskz_loadu_epi8(m, (const char *)src + i);
+        _mm512_storeu_si512((char *)dst + 2 * (size_t)i, fp8_to_bf16(c, t == CPU_E5M2));
     }
 }
 
@@ -136,8 +102,7 @@ halves_load(const cpu_type t, const void *row, uint32_t e, uint32_t n)
     const __mmask32 m = n < 32 ? (1u << n) - 1 : ~0u;
     if (t == CPU_BF16)
         return _mm512_maskz_loadu_epi16(m, (const uint16_t *)row + e);
-    const __m512i c = _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(m, (const uint8_t *)row + e));
-    return t == CPU_E4M3 ? bf16_of_e4m3(c) : bf16_of_e5m2(c);
+    return fp8_to_bf16(_mm256_maskz_loadu_epi8(m, (const uint8_t *)row + e), t == CPU_E5M2);
 }
 
 CPU_INLINE vf

@@ -2,21 +2,32 @@
 /* kernel_fetch.h - part of kernel.h: asking memory for the next tile while this one is computed.
  *
  * Requests go out in the order of memory, whatever order the kernel reads in: memory is fast only
- * when whole rows of it are asked for in a row, and the hardware then asks ahead too. A run is a
- * piece of the cache without gaps: of whole tokens, or of one head. The second-level cache is near
- * enough, and the first has too few miss buffers to hold these and the loads. */
+ * when whole rows of it are asked for in a row. A run is a piece of the cache without gaps: of
+ * whole tokens, or of one head. Keys and values are asked for in turns, a few lines each: while one
+ * run begins, with a page that no one has touched, the other is under way. The second-level cache
+ * is near enough, and the first has too few miss buffers to hold these and the loads. */
 #ifndef FLASH_CPU_KERNEL_FETCH_H
 #define FLASH_CPU_KERNEL_FETCH_H
 
-#define FETCH_LINE 64 /* bytes */
+#define FETCH_LINE 64   /* bytes */
+#define FETCH_PIECE 512 /* bytes of a turn */
+
+/* K or V of the tile. */
+typedef struct fetch_side {
+    const flash_view *view;
+    const char *at, *end; /* what is left of the run */
+    int32_t row;          /* bytes */
+    int32_t key;          /* the next run's first */
+} fetch_side;
 
 typedef struct fetch {
-    const char *at, *end; /* what is left of the run */
+    const char *at, *end; /* what is left of the piece */
     const flash_job *job;
-    const flash_view *view; /* K, then V; NULL: all was asked for */
     const int32_t *table;
-    uint32_t kv_head, heads, head; /* first, how many side by side, the run's */
-    int32_t lo, hi, key;           /* of the tile; the run's first */
+    uint32_t kv_head, heads; /* first, and how many side by side */
+    int32_t hi;              /* of the tile */
+    uint32_t turn;           /* whose the piece is */
+    fetch_side sides[2];
 } fetch;
 
 /* Keys of a head follow each other: [block, head, token, dim]. */
@@ -29,39 +40,49 @@ fetch_apart(const flash_job *job)
 static void
 fetch_nothing(fetch *f)
 {
-    f->view = NULL;
-    f->at = f->end = (const char *)f;
+    f->sides[0].key = f->sides[1].key = f->hi;
+    f->at = f->end = f->sides[0].at = f->sides[0].end = f->sides[1].at = f->sides[1].end =
+        (const char *)f;
 }
 
 static void
-fetch_run(fetch *f)
+fetch_run(const fetch *f, fetch_side *s)
 {
-    const flash_view *v = f->view;
-    const flash_shape *shape = f->job->shape;
-    const int32_t size = (int32_t)shape->block_size, page = f->key / size, offset = f->key % size;
-    const int32_t left = f->hi - f->key, in = left < size - offset ? left : size - offset;
-    const int64_t row =
-        (int64_t)((v == &f->job->k ? shape->dim : shape->dim_v) * cpu_type_size(shape->kv_type));
+    const flash_view *v = s->view;
+    const int32_t size = (int32_t)f->job->shape->block_size;
+    const int32_t page = s->key / size, offset = s->key % size;
+    const int32_t left = f->hi - s->key, in = left < size - offset ? left : size - offset;
     const int whole = f->heads * v->stride[2] == v->stride[1];
     const int32_t keys = f->heads == 1 || whole ? in : 1;
-    const char *at =
+    s->at =
         v->data + f->table[page] * v->stride[0] + offset * v->stride[1] + f->kv_head * v->stride[2];
-    f->at = at;
-    f->end = at + (keys - 1) * v->stride[1] + (f->heads - 1) * v->stride[2] + row;
-    f->key += keys;
+    s->end = s->at + (keys - 1) * v->stride[1] + (f->heads - 1) * v->stride[2] + s->row;
+    s->key += keys;
 }
 
+/* The next piece: the other side's, unless all of it was asked for. */
 static __attribute__((noinline)) void
 fetch_turn(fetch *f)
 {
-    if (f->view && f->key >= f->hi) {
-        f->view = f->view == &f->job->k ? &f->job->v : NULL;
-        f->key = f->lo;
+    for (int i = 0; i < 2; i++) {
+        fetch_side *s = &f->sides[f->turn ^= 1];
+        if (s->at >= s->end && s->key < f->hi)
+            fetch_run(f, s);
+        if (s->at >= s->end)
+            continue;
+        f->at = s->at;
+        f->end = s->end - s->at < FETCH_PIECE ? s->end : s->at + FETCH_PIECE;
+        s->at = f->end;
+        return;
     }
-    if (f->view)
-        fetch_run(f);
-    else
-        fetch_nothing(f);
+    fetch_nothing(f);
+}
+
+static fetch_side
+side_open(const flash_job *job, const flash_view *view, uint32_t dim, int32_t lo)
+{
+    return (fetch_side){
+        .view = view, .row = (int32_t)(dim * cpu_type_size(job->shape->kv_type)), .key = lo};
 }
 
 /* From now on the tile of this block that begins at key lo, `heads` heads of it. */
@@ -70,12 +91,13 @@ fetch_tile(fetch *f, const flash_block *block, uint32_t kv_head, uint32_t heads,
 {
     const flash_job *job = f->job;
     const int32_t step = (int32_t)job->shape->decode_tile;
-    f->view = lo < block->hi ? &job->k : NULL;
     f->table = job->block_table + (int64_t)block->req * job->block_table_stride;
     f->kv_head = kv_head;
     f->heads = heads;
-    f->lo = f->key = lo;
     f->hi = block->hi - lo < step ? block->hi : lo + step;
+    f->sides[0] = side_open(job, &job->k, job->shape->dim, lo);
+    f->sides[1] = side_open(job, &job->v, job->shape->dim_v, lo);
+    f->turn = 1;
     fetch_turn(f);
 }
 
