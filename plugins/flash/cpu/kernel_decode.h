@@ -258,15 +258,42 @@ decode_tile(const cpu_type t, const int rows, const work *w, decode_chunk *c, fe
         decode_hidden(w, c, rows);
 }
 
+/* A function each, so that registers are those of one loop only. */
+#define DECODE_TILE(t, r)                                                                  \
+    static __attribute__((noinline)) void decode_##t##_##r(const work *w, decode_chunk *c, \
+                                                           fetch *next)                    \
+    {                                                                                      \
+        decode_tile(t, r, w, c, next);                                                     \
+    }
+#define DECODE_TILES(t) DECODE_TILE(t, 1) DECODE_TILE(t, 2) DECODE_TILE(t, 4)
+DECODE_TILES(CPU_F32)
+DECODE_TILES(CPU_F16)
+DECODE_TILES(CPU_BF16)
+DECODE_TILES(CPU_E4M3)
+DECODE_TILES(CPU_E5M2)
+
+#define DECODE_CASE(t)                                      \
+    case t:                                                 \
+        if (c->rows == 1)                                   \
+            decode_##t##_1(w, c, next);                     \
+        else if (c->rows == 2 && VF_LANES / 2 >= WORD_SIZE) \
+            decode_##t##_2(w, c, next);                     \
+        else                                                \
+            decode_##t##_4(w, c, next);                     \
+        break;
+
 static void
 decode_tile_any(const work *w, decode_chunk *c, fetch *next)
 {
-    if (c->rows == 1)
-        FOR_TYPE(w->shape->kv_type, decode_tile(T, 1, w, c, next))
-    else if (c->rows == 2 && VF_LANES / 2 >= WORD_SIZE)
-        FOR_TYPE(w->shape->kv_type, decode_tile(T, 2, w, c, next))
-    else
-        FOR_TYPE(w->shape->kv_type, decode_tile(T, 4, w, c, next))
+    switch (w->shape->kv_type) {
+        DECODE_CASE(CPU_F32)
+        DECODE_CASE(CPU_F16)
+        DECODE_CASE(CPU_BF16)
+        DECODE_CASE(CPU_E4M3)
+        DECODE_CASE(CPU_E5M2)
+    default:
+        break;
+    }
 }
 
 /* Lanes of a chunk: row * count + key, each row's values repeated. */
