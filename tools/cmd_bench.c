@@ -46,6 +46,7 @@ static const out_column columns[] = {
 
 static const cli_option options[] = {
     {"backend", "NAME", "to time [as configured]", CLI_LIST},
+    {"device", "DEVICE", "number or name of the backend's device [0]", 0},
     {"batch", "SPEC", "what a step looks like [8q1s1k]", CLI_LIST},
     {"threads", "N", "to use [all]", CLI_LIST},
     {"cache", "STATE", "KV cache cold or warm [cold]", CLI_LIST},
@@ -117,8 +118,9 @@ pick(run_state *s, const char *name, bench_cell *c)
     const attn_select_params params = {.struct_size = sizeof params,
                                        .layer_index = ATTN_LAYER_INDEX_NONE};
     int rc = CLI_OK;
+    const char *device = cli_get(s->args, "device");
     if (name) {
-        rc = host_backend(&s->h, name, &c->entry);
+        rc = host_backend(&s->h, name, device, &c->entry);
         if (rc == CLI_OK && strcmp(c->entry->family, c->layer.head.family))
             rc = cli_fail(CLI_UNUSABLE, "%s runs layers of %s, not of %s", name,
                           row_family(c->entry->family),
@@ -130,6 +132,8 @@ pick(run_state *s, const char *name, bench_cell *c)
     else if (!(c->entry = attn_selection_winner(sel)))
         rc = cli_fail(CLI_UNUSABLE, "no backend for this layer: %s",
                       attn_selection_rule(sel));
+    else if (device)
+        rc = host_backend(&s->h, c->entry->name, device, &c->entry);
     if (sel)
         attn_selection_free(sel);
     return rc;

@@ -73,7 +73,7 @@ print(const cli_args *args, const host *h, const char *word, int all)
         refused += e->state == ATTN_STATE_REFUSED;
     }
     if (!found && !all)
-        return out_abort(&out, host_backend(h, word, &none));
+        return out_abort(&out, host_backend(h, word, NULL, &none));
     if (!found)
         return out_abort(&out,
                          cli_fail(CLI_UNUSABLE, "%s offers no backend", word));

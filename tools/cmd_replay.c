@@ -22,6 +22,7 @@ static const out_column columns[] = {
 
 static const cli_option options[] = {
     {"backend", "NAME", "run it on this one [as configured]", 0},
+    {"device", "DEVICE", "number or name of the backend's device [0]", 0},
     {"out", "FILE", "store what came out, as safetensors", 0},
     {"threads", "N", "to use [all]", 0},
     {"option", "KEY=VALUE", "set an option of the backend's plugin", CLI_MULTI},
@@ -72,13 +73,16 @@ find_entry(const cli_args *args, const host *h, const attn_call *call,
     const attn_select_params params = {.struct_size = sizeof params,
                                        .layer_index = ATTN_LAYER_INDEX_NONE};
     int rc = CLI_OK;
+    const char *device = cli_get(args, "device");
     if (name)
-        return host_backend(h, name, entry);
+        return host_backend(h, name, device, entry);
     if (attn_select(h->registry, attn_call_layer(call), &params, &s, &err))
         rc = cli_fail_error(&err);
     else if (!(*entry = attn_selection_winner(s)))
         rc = cli_fail(CLI_UNUSABLE, "no backend for this call: %s",
                       attn_selection_rule(s));
+    else if (device)
+        rc = host_backend(h, (*entry)->name, device, entry);
     if (s)
         attn_selection_free(s);
     return rc;

@@ -27,6 +27,7 @@ static const out_column rung_columns[] = {
 
 static const cli_option options[] = {
     {"backend", "NAME", "test this backend alone", 0},
+    {"device", "DEVICE", "on the one of this number or name [each's first]", 0},
     {"rung", "NAME", "run this rung alone", 0},
     {"quick", NULL, "a short ladder, about ten seconds", 0},
     {"seed", "N", "of the random cases [a fixed one]", 0},
@@ -180,6 +181,7 @@ parse(const cli_args *args, attn_ladder_params *p)
     p->quick = (uint32_t)cli_has(args, "quick");
     p->in_process = (uint32_t)cli_has(args, "in-process");
     p->backend = cli_get(args, "backend");
+    p->device = cli_get(args, "device");
     p->rung = cli_get(args, "rung");
     if (!args->num_operands)
         return rc;

@@ -371,7 +371,7 @@ check_only(const run_state *s)
     const attn_entry *entry;
     int rc = CLI_OK;
     for (size_t i = 0; i < s->num_only && rc == CLI_OK; i++)
-        rc = host_backend(&s->h, s->only[i], &entry);
+        rc = host_backend(&s->h, s->only[i], NULL, &entry);
     return rc;
 }
 

@@ -142,13 +142,32 @@ entry_name(size_t index, void *arg)
     return attn_registry_at(arg, index)->name;
 }
 
+static const attn_entry *
+find_on(const attn_registry *registry, const char *name, const char *device)
+{
+    const size_t n = attn_registry_count(registry);
+    for (size_t i = 0; i < n; i++) {
+        const attn_entry *e = attn_registry_at(registry, i);
+        if (e->state == ATTN_STATE_READY && !strcmp(e->name, name) &&
+            attn_entry_is_on(e, device))
+            return e;
+    }
+    return NULL;
+}
+
 int
-host_backend(const host *h, const char *name, const attn_entry **entry)
+host_backend(const host *h, const char *name, const char *device,
+             const attn_entry **entry)
 {
     const size_t n = attn_registry_count(h->registry);
-    *entry = attn_registry_find(h->registry, name);
+    *entry = find_on(h->registry, name, device);
     if (*entry)
         return CLI_OK;
+    if (attn_registry_find(h->registry, name))
+        return cli_fail(CLI_UNUSABLE,
+                        "backend %s has no device '%s'; attnctl list shows "
+                        "its devices",
+                        name, device);
     for (size_t i = 0; i < n; i++) {
         const attn_entry *e = attn_registry_at(h->registry, i);
         if (strcmp(e->name, name))

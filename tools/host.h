@@ -33,9 +33,11 @@ void host_close(host *h);
  * ready. */
 void host_quiet(void);
 
-/* The ready entry of that name, else what is wrong with it. CLI_OK, or
- * CLI_UNUSABLE, CLI_SKIPPED, CLI_FAILED (refused) after the message. */
-int host_backend(const host *h, const char *name, const attn_entry **entry);
+/* The ready entry of that name on that device (attn_entry_is_on; NULL: the
+ * first), else what is wrong with it. CLI_OK, or CLI_UNUSABLE, CLI_SKIPPED,
+ * CLI_FAILED (refused) after the message. */
+int host_backend(const host *h, const char *name, const char *device,
+                 const attn_entry **entry);
 
 /* A word that names a file rather than a backend: it has a slash or ends in
  * ".so". */

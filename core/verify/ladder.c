@@ -144,6 +144,10 @@ put_options(line *l, const attn_ladder_params *p)
         put(l, " --option");
         put_word(l, pair);
     }
+    if (p->device) {
+        put(l, " --device");
+        put_word(l, p->device);
+    }
     if (p->num_threads)
         put(l, " --threads %u", p->num_threads);
 }
@@ -270,6 +274,36 @@ no_such_backend(const tour *t, attn_error *err)
 }
 
 static attn_status
+no_such_device(const tour *t, attn_error *err)
+{
+    const char *backend = t->params->backend;
+    return attn_error_set(
+        err, ATTN_E_NOT_FOUND, "device",
+        "no device '%s' of %s%s; attnctl list shows them", t->params->device,
+        backend ? "backend " : "any backend", backend ? backend : "");
+}
+
+/* Nobody was asked for, or has the device. */
+static attn_status
+found_none(tour *t, attn_error *err)
+{
+    attn_ladder_params p = *t->params;
+    const attn_ladder_params *asked = t->params;
+    if (!p.device)
+        return p.backend ? no_such_backend(t, err) : ATTN_OK;
+    p.device = NULL;
+    t->params = &p;
+    t->count = 0;
+    attn_rung_discover(&p, discovered, t);
+    attn_status s = p.backend ? no_such_backend(t, err) : ATTN_OK;
+    for (size_t i = 0; i < t->count; i++)
+        if (!p.backend || !strcmp(p.backend, t->targets[i].name))
+            s = ATTN_OK;
+    t->params = asked;
+    return s ? s : no_such_device(t, err);
+}
+
+static attn_status
 check_rung(const char *rung, attn_error *err)
 {
     attn_nearest near = {.text = rung};
@@ -321,7 +355,7 @@ visit(tour *t, attn_error *err)
                  who->state < ATTN_STATE_SHADOWED)
             tell_unready(t, who);
     }
-    return p.backend && !seen ? no_such_backend(t, err) : ATTN_OK;
+    return seen ? ATTN_OK : found_none(t, err);
 }
 
 attn_status

@@ -148,6 +148,7 @@ find_entry(attn_climb *c, const char *backend)
     for (size_t i = 0; i < attn_registry_count(c->registry); i++) {
         const attn_entry *e = attn_registry_at(c->registry, i);
         if (!c->entry && !strcmp(e->name, backend) &&
+            attn_entry_is_on(e, c->params->device) &&
             e->state == ATTN_STATE_READY)
             c->entry = e;
     }
@@ -187,8 +188,10 @@ tell_targets(attn_climb *c)
     }
     for (size_t i = 0; i < attn_registry_count(c->registry); i++) {
         const attn_entry *e = attn_registry_at(c->registry, i);
-        if (e->device_index > 0)
-            continue; /* the first of its devices stands for all */
+        /* Unasked, the first of its devices stands for all. */
+        if (c->params->device ? !attn_entry_is_on(e, c->params->device)
+                              : e->device_index > 0)
+            continue;
         attn_note n = {.type = ATTN_NOTE_TARGET,
                        .state = e->state,
                        .emulated = e->emulated};

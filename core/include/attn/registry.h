@@ -90,6 +90,10 @@ ATTN_API const attn_entry *attn_registry_at(const attn_registry *registry,
  * there is none. */
 ATTN_API const attn_entry *attn_registry_find(const attn_registry *registry,
                                               const char *backend);
+/* [any] 1: the row's device is the one of this number among the backend's, or
+ * of this name, as `attnctl list` shows it: "1", "NVIDIA H200 #1". NULL: any.
+ * A row whose devices are unknown (skipped, refused) is on any. */
+ATTN_API int attn_entry_is_on(const attn_entry *entry, const char *device);
 /* [any] "ready", "skipped", ... */
 ATTN_API const char *attn_state_str(uint32_t state);
 

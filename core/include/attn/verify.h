@@ -250,6 +250,9 @@ typedef struct attn_ladder_params {
     const attn_key_value *options; /* NULL-key terminated, may be NULL */
     uint64_t seed;                 /* of random cases; 0: a fixed one */
     uint64_t only_case;            /* not 0: this case of numerics alone */
+    /* Only backends that have this device (attn_entry_is_on), on it; NULL:
+     * each on its first. */
+    const char *device;
 } attn_ladder_params;
 
 /* What a ladder came to. */
@@ -265,8 +268,8 @@ typedef struct attn_ladder_summary {
  * have opened a registry with device plugins before): rungs run in forked
  * children. A backend without its device gives one skipped "handshake" rung.
  * ATTN_OK whatever the rungs say; ATTN_E_NOT_FOUND: no such backend or rung,
- * with the nearest names; ATTN_E_REFUSED never: a refused file is a failed
- * rung. */
+ * with the nearest names, or device; ATTN_E_REFUSED never: a refused file is a
+ * failed rung. */
 ATTN_API attn_status attn_ladder_run(const attn_ladder_params *params,
                                      const attn_ladder_events *events,
                                      attn_ladder_summary *summary,
