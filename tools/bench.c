@@ -69,18 +69,8 @@ bench_bind(const attn_roof *roof, const attn_cost *cost, const char *type,
 void
 bench_processor(char *name, size_t size)
 {
-    char line[512];
-    FILE *f = fopen("/proc/cpuinfo", "re");
-    snprintf(name, size, "unknown");
-    while (f && fgets(line, sizeof line, f)) {
-        char *colon = strchr(line, ':');
-        if (!colon || strncmp(line, "model name", 10))
-            continue;
-        snprintf(name, size, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
-        break;
-    }
-    if (f)
-        fclose(f);
+    if (!host_cpuinfo("model name", name, size))
+        snprintf(name, size, "unknown");
 }
 
 json_t *

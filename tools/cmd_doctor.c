@@ -49,20 +49,13 @@ check_processor(report *r)
     static const char *const wanted[] = {" avx2 ",        " fma ",
                                          " f16c ",        " avx512f ",
                                          " avx512_bf16 ", " amx_bf16 "};
-    char line[8192], found[128] = "";
+    char flags[8192] = " ", found[128] = "";
     cpu_set_t set;
-    FILE *f = fopen("/proc/cpuinfo", "re");
-    while (f && fgets(line, sizeof line, f)) {
-        if (strncmp(line, "flags", 5))
-            continue;
-        line[strcspn(line, "\n")] = ' ';
-        for (size_t i = 0; i < CLI_COUNT(wanted); i++)
-            if (strstr(line, wanted[i]))
-                strncat(found, wanted[i] + 1, sizeof found - 1 - strlen(found));
-        break;
-    }
-    if (f)
-        fclose(f);
+    if (host_cpuinfo("flags", flags + 1, sizeof flags - 2))
+        strcat(flags, " ");
+    for (size_t i = 0; i < CLI_COUNT(wanted); i++)
+        if (strstr(flags, wanted[i]))
+            strncat(found, wanted[i] + 1, sizeof found - 1 - strlen(found));
     if (found[0])
         found[strlen(found) - 1] = 0;
     CPU_ZERO(&set);

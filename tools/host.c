@@ -26,6 +26,26 @@ host_build_config(char *path, size_t size)
 }
 
 int
+host_cpuinfo(const char *name, char *value, size_t size)
+{
+    char line[8192];
+    const size_t length = strlen(name);
+    int found = 0;
+    FILE *f = fopen("/proc/cpuinfo", "re");
+    while (f && !found && fgets(line, sizeof line, f)) {
+        const char *colon = strchr(line, ':');
+        found = colon && colon[1] == ' ' && !strncmp(line, name, length) &&
+                strchr(" \t:", line[length]);
+        if (found)
+            snprintf(value, size, "%.*s", (int)strcspn(colon + 2, "\n"),
+                     colon + 2);
+    }
+    if (f)
+        fclose(f);
+    return found;
+}
+
+int
 host_config(const cli_args *args, attn_config **config)
 {
     char build[PATH_MAX];

@@ -43,6 +43,10 @@ int host_backend(const host *h, const char *name, const char *device,
  * ".so". */
 int host_is_file(const char *word);
 
+/* What /proc/cpuinfo says of the first processor under this name, such as
+ * "flags"; 0 when it says nothing. */
+int host_cpuinfo(const char *name, char *value, size_t size);
+
 /* The path of the build tree's attn.ini, when this program runs in one. */
 const char *host_build_config(char *path, size_t size);
 
