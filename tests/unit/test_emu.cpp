@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every detector of the emulated GPU has a kernel here that must trip it, and
 // one beside it that does the same work rightly and must not.
-#include "common/gpu/launch.h"
 #include "common/gpu/mfma.h"
-#include "common/gpu/tile.h"
 
-#include <check.h>
+#include "emu_case.h"
+
 #include <cstdlib>
 #include <cstring>
-#include <string>
 
 using namespace gpu;
 
@@ -20,36 +18,10 @@ struct Params {
     int n;
 };
 
-std::string
-outcome(void (*kernel)(const void *), uint32_t threads, uint32_t shared,
-        Params p, uint32_t warp_size = 32)
-{
-    char message[emu::kMessage] = "";
-    const emu::Launch l = {"test", 1, threads, shared, warp_size, kernel, &p};
-    return emu::run(l, message) ? "" : message;
-}
-
 const Params &
 args(const void *p)
 {
     return *static_cast<const Params *>(p);
-}
-
-void
-expect(const std::string &got, const char *part)
-{
-    ck_assert_msg(got.find(part) != std::string::npos, "'%s' in '%s'", part,
-                  got.c_str());
-    ck_assert_msg(got.find("test_emu.cpp:") != std::string::npos,
-                  "place in '%s'", got.c_str());
-    ck_assert_msg(got.find("test block 0 thread ") == 0,
-                  "kernel and thread in '%s'", got.c_str());
-}
-
-void
-clean(const std::string &got)
-{
-    ck_assert_msg(got.empty(), "%s", got.c_str());
 }
 
 const uint32_t kMy = 4;
@@ -73,9 +45,9 @@ read_written(const void *)
 }
 START_TEST(unwritten)
 {
-    expect(outcome(read_unwritten, 32, 128, {}),
+    expect(outcome(read_unwritten, 32, 128, Params{}),
            "shared[12] read but never written");
-    clean(outcome(read_written, 32, 128, {}));
+    clean(outcome(read_written, 32, 128, Params{}));
 }
 END_TEST
 
@@ -120,15 +92,16 @@ lanes_with_syncwarp(const void *)
 }
 START_TEST(races)
 {
-    const std::string early = outcome(exchange_without_barrier, 64, 256, {});
+    const std::string early =
+        outcome(exchange_without_barrier, 64, 256, Params{});
     ck_assert(early.find("never written") != std::string::npos ||
               early.find("race") != std::string::npos);
-    expect(outcome(write_after_read, 64, 256, {}), "race: shared[");
-    expect(outcome(two_writers, 64, 256, {}),
+    expect(outcome(write_after_read, 64, 256, Params{}), "race: shared[");
+    expect(outcome(two_writers, 64, 256, Params{}),
            "race: shared[0] written, and written by warp 0");
-    clean(outcome(exchange_with_barrier, 64, 256, {}));
-    ck_assert(!outcome(lanes_without_syncwarp, 32, 128, {}).empty());
-    clean(outcome(lanes_with_syncwarp, 32, 128, {}));
+    clean(outcome(exchange_with_barrier, 64, 256, Params{}));
+    ck_assert(!outcome(lanes_without_syncwarp, 32, 128, Params{}).empty());
+    clean(outcome(lanes_with_syncwarp, 32, 128, Params{}));
 }
 END_TEST
 
@@ -143,17 +116,32 @@ global_touch(const void *p)
     gstore(args(p).data + args(p).n + tid(), 1.0f);
     gload(args(p).data + args(p).n + tid());
 }
+void
+misaligned_shared(const void *)
+{
+    sts(2 + mine(), 1.0f);
+}
+void
+misaligned_global(const void *p)
+{
+    gload(reinterpret_cast<const float *>(
+        reinterpret_cast<const char *>(args(p).data) + 2));
+}
 START_TEST(bounds)
 {
-    expect(outcome(shared_past_end, 64, 128, {}), "out of bounds of 128 bytes");
+    expect(outcome(shared_past_end, 64, 128, Params{}),
+           "out of bounds of 128 bytes");
     float *data = static_cast<float *>(emu::memory_alloc(32 * sizeof(float)));
-    clean(outcome(global_touch, 32, 0, {data, 0}));
-    expect(outcome(global_touch, 32, 0, {data, 1}),
+    clean(outcome(global_touch, 32, 0, Params{data, 0}));
+    expect(outcome(global_touch, 32, 0, Params{data, 1}),
            "out of bounds of any buffer");
-    expect(outcome(global_touch, 32, 0, {data, -1}),
+    expect(outcome(global_touch, 32, 0, Params{data, -1}),
            "out of bounds of any buffer");
+    expect(outcome(misaligned_shared, 32, 256, Params{}),
+           "shared[2] misaligned for 4 bytes");
+    expect(outcome(misaligned_global, 32, 0, Params{data, 0}), "misaligned");
     emu::memory_free(data);
-    expect(outcome(global_touch, 32, 0, {data, 0}),
+    expect(outcome(global_touch, 32, 0, Params{data, 0}),
            "out of bounds of any buffer");
 }
 END_TEST
@@ -181,11 +169,11 @@ named_barriers(const void *)
 }
 START_TEST(divergent_barriers)
 {
-    expect(outcome(barrier_in_branch, 64, 0, {}),
+    expect(outcome(barrier_in_branch, 64, 0, Params{}),
            "divergent barrier: waits for barrier 0; thread");
-    expect(outcome(barrier_two_places, 64, 0, {}),
+    expect(outcome(barrier_two_places, 64, 0, Params{}),
            "divergent barrier: lanes of warp 0");
-    clean(outcome(named_barriers, 128, 0, {}));
+    clean(outcome(named_barriers, 128, 0, Params{}));
 }
 END_TEST
 
@@ -205,10 +193,10 @@ shuffle_sum(const void *p)
 }
 START_TEST(missing_lanes)
 {
-    expect(outcome(shuffle_in_branch, 32, 0, {}),
+    expect(outcome(shuffle_in_branch, 32, 0, Params{}),
            "lanes missing from an exchange");
     float *data = static_cast<float *>(emu::memory_alloc(32 * sizeof(float)));
-    clean(outcome(shuffle_sum, 32, 0, {data, 0}));
+    clean(outcome(shuffle_sum, 32, 0, Params{data, 0}));
     for (int i = 0; i < 32; i++)
         ck_assert(data[i] == 496.0f);
     emu::memory_free(data);
@@ -247,27 +235,6 @@ START_TEST(async_copies)
     emu::memory_free(data);
 }
 END_TEST
-
-/* d = a b with a[i][k] = small integers, so that every order of sums is exact.
- */
-float
-a_of(int i, int k)
-{
-    return float((i * 3 + k * 5) % 11 - 5);
-}
-float
-b_of(int k, int j)
-{
-    return float((k * 7 + j * 2) % 13 - 6);
-}
-float
-product_of(int i, int j, int depth)
-{
-    float sum = 0;
-    for (int k = 0; k < depth; k++)
-        sum += a_of(i, k) * b_of(k, j);
-    return sum;
-}
 
 template <class T>
 void
@@ -325,7 +292,7 @@ check_product(void (*kernel)(const void *), uint32_t threads,
 {
     float *data = static_cast<float *>(
         emu::memory_alloc(size_t(size * size) * sizeof(float)));
-    clean(outcome(kernel, threads, 1024, {data, 0}, warp_size));
+    clean(outcome(kernel, threads, 1024, Params{data, 0}, warp_size));
     for (int i = 0; i < size; i++)
         for (int j = 0; j < size; j++)
             ck_assert_msg(data[i * size + j] == product_of(i, j, depth),
@@ -338,7 +305,7 @@ START_TEST(matrix_layouts)
     check_product(mma_through_shared<f16>, 32, 32, 16, 16);
     check_product(mfma16, 64, 64, 16, 16);
     check_product(mfma32, 64, 64, 32, 8);
-    expect(outcome(mfma16, 32, 0, {}), "mfma on a warp of 32 lanes");
+    expect(outcome(mfma16, 32, 0, Params{}), "mfma on a warp of 32 lanes");
 }
 END_TEST
 

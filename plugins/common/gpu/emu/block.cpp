@@ -192,6 +192,8 @@ Block::enter()
     if (!t.copies.empty())
         b->fail(t.copies.front().where, "asynchronous copy to shared[%u] was never waited for",
                 t.copies.front().to);
+    if (!t.products.empty())
+        b->fail(t.products.front().where, "warpgroup product was never waited for");
     t.state = State::done;
     leave(nullptr, nullptr);
     switch_stack(&t.stack_pointer, b->scheduler_);
@@ -220,6 +222,17 @@ Block::wait(State state, const char *what, Where where)
     arrive(saved, true);
 }
 
+/* The first of them counts. */
+void
+Block::report(uint32_t thread, Where where, const char *text)
+{
+    const char *slash = strrchr(where.file, '/');
+    if (!failed_)
+        snprintf(message_, kMessage, "%s block %u thread %u: %s (%s:%d)", launch.name, index,
+                 thread, text, slash ? slash + 1 : where.file, where.line);
+    failed_ = true;
+}
+
 void
 Block::fail(Where where, const char *format, ...)
 {
@@ -228,11 +241,7 @@ Block::fail(Where where, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    const char *slash = strrchr(where.file, '/');
-    if (!failed_)
-        snprintf(message_, kMessage, "%s block %u thread %u: %s (%s:%d)", launch.name, index,
-                 self ? self->index : 0, text, slash ? slash + 1 : where.file, where.line);
-    failed_ = true;
+    report(self ? self->index : 0, where, text);
     void *dropped;
     leave(nullptr, nullptr);
     switch_stack(&dropped, scheduler_);
@@ -274,16 +283,13 @@ Block::diagnose()
     const char *kind = waiting->state == State::barrier      ? "divergent barrier"
                        : waiting->state == State::collective ? "lanes missing from an exchange"
                                                              : "deadlock";
-    const char *slash = strrchr(waiting->where.file, '/');
-    char rest[80] = "";
+    char rest[80] = "", text[160];
     if (other)
         snprintf(rest, sizeof rest, "; thread %u %s%s", other->index,
                  other->state == State::done ? "has ended" : "waits for ",
                  other->state == State::done ? "" : other->waits_for);
-    snprintf(message_, kMessage, "%s block %u thread %u: %s: waits for %s%s (%s:%d)", launch.name,
-             index, waiting->index, kind, waiting->waits_for, rest,
-             slash ? slash + 1 : waiting->where.file, waiting->where.line);
-    failed_ = true;
+    snprintf(text, sizeof text, "%s: waits for %s%s", kind, waiting->waits_for, rest);
+    report(waiting->index, waiting->where, text);
 }
 
 bool
@@ -308,9 +314,12 @@ Block::run(uint32_t block_index, char (&message)[kMessage])
                 return block = nullptr, false;
             ran = true;
         }
-        if (!alive)
+        if (!alive && transfers.empty())
             break;
-        if (!ran && !deliver())
+        if (!alive)
+            report(transfers.front().thread, transfers.front().where,
+                   "bulk copy was never waited for");
+        else if (!ran && !deliver())
             diagnose();
         if (failed_)
             return block = nullptr, false;

@@ -91,7 +91,8 @@ bulk_load(uint32_t to, const TensorMap &map, uint32_t barrier, const int32_t *at
     if (map.box[0] != 64 || to % 1024)
         block->fail(where, "bulk copy to shared[%u]: box of %u elements", to, map.box[0]);
     shared_pending(to, rows * 128, where);
-    Transfer t = {0, to, rows * 128, std::vector<uint8_t>(rows * 128, 0), where};
+    Transfer t = {
+        0, to, rows * 128, std::vector<uint8_t>(rows * 128, 0), where, block->self->index};
     t.barrier = uint32_t(&find(barrier, where) - block->mbarriers.data());
     for (uint32_t r = 0; r < rows; r++) {
         bool inside = true;

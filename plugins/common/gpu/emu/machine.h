@@ -119,6 +119,7 @@ struct Transfer {
     uint32_t to, bytes;
     std::vector<uint8_t> data;
     Where where;
+    uint32_t thread; /* that asked for it */
 };
 
 /* What is known about two bytes of shared memory. */
@@ -165,6 +166,7 @@ class Block
     void start(Thread &thread);
     bool deliver();
     void diagnose();
+    void report(uint32_t thread, Where where, const char *text);
     static void enter();
 
     void *scheduler_ = nullptr;
