@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A flash backend with a device service, straight through the ABI, against fp64
  * from the definition. Takes the emulated plugin, or the one FLASH_TEST_PLUGIN
- * names. */
+ * names. Arguments name the cases to run; none: all. */
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,6 +59,14 @@ static const spec specs[] = {
     {.name = "unaligned e4m3", 2, {33, 1}, {66, 80}, 2, 1, 64, 64, 5, 0, 1, 1,
      -1, -1, 0, 0, 0, 0, 0, 0, 1},
     {.name = "many heads", 1, {2}, {50}, 32, 1, 64, 64, 16, 1, 0, 1, -1, -1, 0},
+    {.name = "group of 3", 2, {90, 20}, {90, 100}, 6, 2, 128, 128, 16, 1, 0, 1,
+     -1, -1, 0},
+    {.name = "group of 5 window", 1, {80}, {150}, 10, 2, 64, 64, 16, 0, 0, 1,
+     30, -1, 0},
+    {.name = "group of 7 split", 1, {20}, {700}, 7, 1, 128, 128, 64, 1, 0, 1,
+     -1, -1, 0},
+    {.name = "group of 3 unaligned", 2, {90, 20}, {90, 100}, 6, 2, 128, 128, 16,
+     1, 0, 1, -1, -1, 0, 0, 0, 0, 0, 0, 1},
 };
 /* clang-format on */
 
@@ -348,20 +357,42 @@ START_TEST(update)
 }
 END_TEST
 
+static bool
+wanted(char *const *names, const char *name)
+{
+    bool found = !*names;
+    for (; *names; names++)
+        found |= !strcmp(*names, name);
+    return found;
+}
+
+static TCase *
+cases_of(char *const *names)
+{
+    TCase *c = tcase_create("flash");
+    tcase_set_timeout(c, 300);
+    for (int i = 0; i < (int)(sizeof specs / sizeof specs[0]); i++)
+        if (wanted(names, specs[i].name))
+            tcase_add_loop_test(c, numerics, i, i + 1);
+    if (wanted(names, "update")) {
+        tcase_add_loop_test(c, update, 17, 20);
+        tcase_add_loop_test(c, update, 0, 1);
+    }
+    if (wanted(names, "graph")) {
+        tcase_add_test(c, graph);
+        tcase_add_test(c, graph_grows);
+    }
+    return c;
+}
+
 int
-main(void)
+main(int argc, char **argv)
 {
     const char *named = getenv("FLASH_TEST_PLUGIN");
     const int opened = gpu_open(named ? named : "attn_flash_cuda_emu.so");
     if (opened != EXIT_SUCCESS)
         return opened;
-    TCase *c = tcase_create("flash");
-    tcase_set_timeout(c, 300);
-    tcase_add_loop_test(c, numerics, 0, (int)(sizeof specs / sizeof specs[0]));
-    tcase_add_loop_test(c, update, 17, 20);
-    tcase_add_loop_test(c, update, 0, 1);
-    tcase_add_test(c, graph);
-    tcase_add_test(c, graph_grows);
+    TCase *c = cases_of(argv + (argc > 0));
     const int failed = gpu_run_case("flash on a device", c);
     gpu_close();
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -67,7 +67,8 @@ size_lists(attn_builder *b, attn_error *err)
     b->decode.rows = b->decode_kernel->rows;
     b->decode.keys = b->decode_kernel->keys;
     b->decode.grid = sms * std::max(1, decode);
-    b->prefill.rows = b->hopper ? b->hopper->rows : i.prefill.rows;
+    const int group = b->kernel_layer.group;
+    b->prefill.rows = b->hopper ? b->hopper->rows / group * group : i.prefill.rows;
     b->prefill.keys = b->hopper ? b->hopper->keys : i.prefill.keys;
     b->prefill.grid = b->hopper ? b->hopper_grid : sms * std::max(1, prefill);
     b->decode.max_slots = options.split_kv ? 2 * b->decode.grid : 0;

@@ -36,7 +36,7 @@ choose_hopper(const attn_builder *b)
     if (!b->device.hopper || options.general_only || l.kv_kind != gpu::kKv16)
         return nullptr;
     const HopperInstance *i = hopper_find(b->instance->bf16, l.d, l.dv);
-    if (!i || l.d % 8 || l.dv % 8 || i->rows % l.group || l.block_size % 8)
+    if (!i || l.d % 8 || l.dv % 8 || l.group > i->rows || l.block_size % 8)
         return nullptr;
     return i->keys % l.block_size == 0 || l.block_size % i->keys == 0 ? i : nullptr;
 }
@@ -100,7 +100,7 @@ query_map(const attn_builder *b, const Forward &p, uint64_t tokens, gpu::TensorM
                                     3,
                                     {uint64_t(l.d), uint64_t(l.num_heads), tokens},
                                     {2, uint64_t(p.q_head) * 2, uint64_t(p.q_token) * 2},
-                                    {64, uint32_t(l.group), uint32_t(b->hopper->rows / l.group)},
+                                    {64, uint32_t(l.group), uint32_t(b->prefill.rows / l.group)},
                                     b->hopper->bf16};
     return gpu::tensor_map(shape, map, err);
 }

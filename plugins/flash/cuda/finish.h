@@ -155,7 +155,7 @@ write_columns(const Forward &p, const Request &r, const Item &item, int local, S
               const float (&o)[N], int col)
 {
     const int row = item.row + local;
-    if (row >= r.q * p.layer.group)
+    if (local >= p.list.rows || row >= r.q * p.layer.group)
         return;
     if (item.splits > 1) {
         const int slot = item.slot + item.split;

@@ -252,7 +252,7 @@ template <class T, int DQ, int DV> struct General {
                                              o, col);
     }
 
-    /* A tile of the list may be several of this kernel's. */
+    /* A tile of the list may be several of this kernel's, the last one not whole. */
     static GPU_FN void process_all(const Forward &p, const Batch &b, const Item &item)
     {
         for (int sub = 0; sub < p.list.rows; sub += kRows) {

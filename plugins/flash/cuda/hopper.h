@@ -7,7 +7,8 @@
  * come first.
  *
  * Takes bf16 and f16, widths a multiple of 8 (bulk copies fill up with zeros), pages of a multiple
- * of 8 keys that divide a tile or are a multiple of it, groups that divide a tile's rows. */
+ * of 8 keys that divide a tile or are a multiple of it. A tile has as many whole tokens as its rows
+ * hold; a group that does not divide them leaves the last rows empty. */
 #ifndef ATTN_FLASH_CUDA_HOPPER_H
 #define ATTN_FLASH_CUDA_HOPPER_H
 
@@ -29,7 +30,7 @@ template <class T, int DQ, int DV> struct Hopper {
     {
 #if defined(GPU_HOPPER)
         const Batch b = *p.forward.batch;
-        Shape::start();
+        Shape::start(p.forward.list.rows);
         if (gpu::tid() < 128) {
             gpu::regs_give<Shape::kGive>();
             HopperLoad<Shape>::run(p, b);

@@ -37,7 +37,7 @@ template <class S> struct HopperLoad {
         info.s = r.s;
         info.causal = r.causal;
         info.valid = 1;
-        open_keys(l, b, r, info.item.row, S::kRows, info.open_from, info.open_to);
+        open_keys(l, b, r, info.item.row, p.forward.list.rows, info.open_from, info.open_to);
         return info;
     }
 
@@ -98,7 +98,7 @@ template <class S> struct HopperLoad {
     static GPU_FN void load_q(const Params &p, const HopperInfo &info, uint32_t to, uint32_t full)
     {
         const Layer &l = p.forward.layer;
-        expect(full, S::kQBytes);
+        expect(full, S::DQ / 64 * p.forward.list.rows * S::kSlab);
         if (gpu::lane() < S::DQ / 64) {
             const int c[3] = {gpu::lane() * 64, info.item.head * l.group,
                               info.start + info.item.row / l.group};

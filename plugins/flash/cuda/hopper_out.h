@@ -40,7 +40,7 @@ write_row(const Forward &p, const Request &r, const Item &item, int local, Stat 
         return;
     }
     const int row = item.row + local;
-    const bool there = row < r.q * p.layer.group;
+    const bool there = local < p.list.rows && row < r.q * p.layer.group;
     const Place at = place_of(p, r, item.head, row);
     const float scale = there ? finish_row(p, at, stat, item.head, quad == 0) : 0.0f;
     GPU_UNROLL

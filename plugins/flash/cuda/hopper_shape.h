@@ -108,8 +108,20 @@ template <class Type, int D, int Dv> struct HopperShape {
         }
     }
 
-    static GPU_FN void start()
+    /* Rows of the tiles of queries past the last whole token: no copy ever writes them. */
+    static GPU_FN void clear_rows(int rows)
     {
+        const int words = (kRows - rows) * (kSlab / 16), slabs = kQStages * DQ / 64;
+        for (int i = gpu::tid(); i < words * slabs; i += 128 + kConsumers)
+            gpu::sts(kQ + uint32_t(i / words * kQSlab + rows * kSlab + i % words * 16),
+                     gpu::u32x4{0, 0, 0, 0});
+        if (words)
+            gpu::proxy_fence();
+    }
+
+    static GPU_FN void start(int rows)
+    {
+        clear_rows(rows);
         if (gpu::tid() == 0) {
             open_ring(kInfoFull, kInfoEmpty, kInfos, 4 * kGroups + 3);
             open_ring(kQFull, kQEmpty, kQStages, 4 * kGroups);
