@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <new>
 #include <vector>
 
@@ -75,6 +76,34 @@ OnDevice::~OnDevice()
         current_device = before_;
 }
 
+/* The first fault of each device: from then on it does nothing but say so, as a GPU whose context
+ * is lost. */
+static attn_error faults[8];
+static std::mutex faults_lock;
+
+static attn_status
+fault_of(int device, attn_error *err)
+{
+    const std::lock_guard<std::mutex> hold(faults_lock);
+    const attn_error &f = faults[device];
+    return f.status ? failf(err, f.status, f.where, "%s", f.message) : ATTN_OK;
+}
+
+static attn_status
+run_work(int device, const Work &work, attn_error *err)
+{
+    attn_error own = {};
+    own.struct_size = sizeof own;
+    const attn_status status = work(&own);
+    if (!status)
+        return ATTN_OK;
+    if (status == ATTN_E_DEVICE) {
+        const std::lock_guard<std::mutex> hold(faults_lock);
+        faults[device] = own;
+    }
+    return failf(err, status, own.where, "%s", own.message);
+}
+
 attn_status
 emu_enqueue(const attn_stream &stream, Work work, attn_error *err)
 {
@@ -84,8 +113,11 @@ emu_enqueue(const attn_stream &stream, Work work, attn_error *err)
     if (stream.device.id != current_device)
         return failf(err, ATTN_E_DEVICE, "stream", "a stream of device %d while %d is current",
                      stream.device.id, current_device);
+    const attn_status lost = fault_of(current_device, err);
+    if (lost)
+        return lost;
     if (!s->recording)
-        return work(err);
+        return run_work(current_device, work, err);
     s->recording->work.push_back(std::move(work));
     return ATTN_OK;
 }
@@ -244,9 +276,9 @@ stream_create(attn_device device, attn_stream *stream, attn_error *err)
 }
 
 static attn_status
-stream_synchronize(const attn_stream *, attn_error *)
+stream_synchronize(const attn_stream *stream, attn_error *err)
 {
-    return ATTN_OK;
+    return fault_of(stream->device.id, err);
 }
 
 static void
