@@ -41,11 +41,4 @@ instance_of()
 
 } // namespace flash
 
-#define FLASH_INSTANCE(type, d, dv)                                                \
-    namespace flash                                                                \
-    {                                                                              \
-    extern const Instance instance_##type##_##d##_##dv;                            \
-    const Instance instance_##type##_##d##_##dv = instance_of<gpu::type, d, dv>(); \
-    }
-
 #endif /* ATTN_FLASH_CUDA_INSTANCE_H */

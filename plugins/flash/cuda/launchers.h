@@ -26,4 +26,12 @@ launch_kernel(const attn_stream &stream, uint32_t blocks, const typename K::Para
 
 } // namespace flash
 
+/* Compiles the kernels of one type and widths: what instance_of, of the includer's, is made of. */
+#define FLASH_INSTANCE(type, d, dv)                                                \
+    namespace flash                                                                \
+    {                                                                              \
+    extern const Instance instance_##type##_##d##_##dv;                            \
+    const Instance instance_##type##_##d##_##dv = instance_of<gpu::type, d, dv>(); \
+    }
+
 #endif /* ATTN_FLASH_CUDA_LAUNCHERS_H */

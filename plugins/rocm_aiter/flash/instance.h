@@ -11,26 +11,19 @@ namespace flash
 {
 
 /* Not constexpr: a constant would be compiled for the device too, with its host functions. */
-template <class Decode, class Prefill>
+template <class T, int DQ, int DV>
 Instance
-instance_of(bool bf16, int d, int dv)
+instance_of()
 {
-    return {bf16,
-            d,
-            dv,
+    using Decode = DecodeKernel<T, DQ, DV>;
+    using Prefill = PrefillKernel<T, DQ, DV>;
+    return {gpu::Element<T>::is_bf16,
+            DQ,
+            DV,
             {Decode::kRows, 64, prepare_kernel<Decode>, launch_kernel<Decode>},
             {Prefill::kRows, 64, prepare_kernel<Prefill>, launch_kernel<Prefill>}};
 }
 
 } // namespace flash
-
-#define FLASH_INSTANCE(type, d, dv)                                                   \
-    namespace flash                                                                   \
-    {                                                                                 \
-    extern const Instance instance_##type##_##d##_##dv;                               \
-    const Instance instance_##type##_##d##_##dv =                                     \
-        instance_of<DecodeKernel<gpu::type, d, dv>, PrefillKernel<gpu::type, d, dv>>( \
-            gpu::Element<gpu::type>::is_bf16, d, dv);                                 \
-    }
 
 #endif /* ATTN_ROCM_FLASH_INSTANCE_H */

@@ -83,24 +83,43 @@ template <> struct Matrix<16> {
     }
 };
 
-/* Bits of a chunk's number that its row changes. */
+/* Bits of a chunk's number that its row changes. Where rows are an odd number of half lines of the
+ * 32 banks, the parity of a row changes the half, and the bits above it the chunk. */
 template <int D> constexpr uint32_t kExchange = D % 64 == 0 ? 7 : 3;
+
+template <int D>
+GPU_FN uint32_t
+exchange_of_row(int row)
+{
+    return uint32_t(D % 64 == 0 ? row : row >> 1) & kExchange<D>;
+}
 
 /* Byte of the 16-byte chunk c of key row `row`. */
 template <int D>
 GPU_FN uint32_t
 key_chunk(int row, int c)
 {
-    return uint32_t(row * D * 2) + (uint32_t(c) ^ (uint32_t(row) & kExchange<D>)) * 16;
+    return uint32_t(row * D * 2) + (uint32_t(c) ^ exchange_of_row<D>(row)) * 16;
+}
+
+/* What a column does to a unit's number: neighbours differ, for those who multiply, and so do every
+ * eighth, for those who bring the tile. A column of 32 keys is half a line of the banks. Width 192
+ * has no registers for more than one address a unit: there only low bits count. */
+template <int D, int Keys>
+GPU_FN uint32_t
+exchange_of_column(int col)
+{
+    static_assert(Keys == 64 || Keys == 32, "a line of the banks, or half of one");
+    const int mixed = D == 192 ? col : (Keys == 64 ? col : col >> 1) ^ col >> 3;
+    return uint32_t(mixed) & (Keys / 4 - 1);
 }
 
 /* Byte of the unit u (keys 4u..4u+3) of value column `col`. */
-template <int Keys>
+template <int D, int Keys>
 GPU_FN uint32_t
 value_unit(int col, int u)
 {
-    constexpr int kUnits = Keys / 4;
-    return uint32_t(col * Keys * 2 + (u ^ (col & (kUnits - 1))) * 8);
+    return uint32_t(col * Keys * 2) + (uint32_t(u) ^ exchange_of_column<D, Keys>(col)) * 8;
 }
 
 /* A cache as a tile's loads see it: block_size by multiplication. */
@@ -326,7 +345,7 @@ template <class T, int D, int Count, int Threads> struct ValueMover {
     {
         if (!k.vector) {
             copy_slowly<T, D, Count, Threads>(k, first, t, [=](int key, int col) {
-                return base + value_unit<Count>(col, key / 4) + uint32_t(key % 4 * 2);
+                return base + value_unit<D, Count>(col, key / 4) + uint32_t(key % 4 * 2);
             });
             return;
         }
@@ -349,13 +368,13 @@ template <class T, int D, int Count, int Threads> struct ValueMover {
     /* Four keys by two columns. */
     static GPU_FN void turn(uint32_t base, const uint32_t (&pair)[4], int col, int unit)
     {
-        const uint32_t at = base + value_unit<Count>(col, unit);
+        const uint32_t at = base + value_unit<D, Count>(col, unit);
         const gpu::u32x2 even = {(pair[0] & 0xFFFFu) | pair[1] << 16,
                                  (pair[2] & 0xFFFFu) | pair[3] << 16};
         const gpu::u32x2 odd = {pair[0] >> 16 | (pair[1] & 0xFFFF0000u),
                                 pair[2] >> 16 | (pair[3] & 0xFFFF0000u)};
         gpu::sts(at, even);
-        gpu::sts((at ^ 8u) + uint32_t(Count * 2), odd);
+        gpu::sts((at ^ exchange_of_column<D, Count>(1) * 8) + uint32_t(Count * 2), odd);
     }
 };
 

@@ -136,7 +136,7 @@ template <class T, int DQ, int DV, int M, int Keys> struct Wave {
     static GPU_FN void values(State &st, const Weights &w, uint32_t base, int first)
     {
         const int l = lane();
-        const uint32_t at = base + value_unit<TileKeys>(l % M, first / 4 + l / M);
+        const uint32_t at = base + value_unit<DV, TileKeys>(l % M, first / 4 + l / M);
         GPU_UNROLL
         for (int b = 0; b < kBlocks; b++)
             GPU_UNROLL
@@ -145,8 +145,9 @@ template <class T, int DQ, int DV, int M, int Keys> struct Wave {
             const uint32_t unit = uint32_t(b * M / 4 + q * G);
             GPU_UNROLL
             for (int c = 0; c < kColumns; c++) {
+                const uint32_t x = unit ^ exchange_of_column<DV, TileKeys>(c * M);
                 const gpu::u32x2 v =
-                    gpu::lds<gpu::u32x2>((at ^ unit * 8) + uint32_t(c * M * TileKeys * 2));
+                    gpu::lds<gpu::u32x2>((at ^ x * 8) + uint32_t(c * M * TileKeys * 2));
                 const uint32_t a[2] = {v.x, v.y};
                 Matrix<M>::template multiply<T>(st.o[c], a, p);
             }
