@@ -85,6 +85,10 @@ add_table(attn_case *c, pages *g)
     }
     g->cols += 1 + attn_random_below(&c->rng, 3);
     g->num_blocks = used + 2 + attn_random_below(&c->rng, 3);
+    if (flagged(c, ATTN_CASE_ROOMY)) { /* a part of a block more a request */
+        g->cols += 2;
+        g->num_blocks += c->num_reqs + 2;
+    }
     g->order =
         attn_case_shuffle(c, g->num_blocks, flagged(c, ATTN_CASE_IN_ORDER));
     int32_t *table = ATTN_CASE_ADD(c, "block_table", I32, c->num_reqs, g->cols);
