@@ -91,9 +91,11 @@ bulk_load(uint32_t to, const TensorMap &map, uint32_t barrier, const int32_t *at
     if (map.box[0] != 64 || to % 1024)
         block->fail(where, "bulk copy to shared[%u]: box of %u elements", to, map.box[0]);
     shared_pending(to, rows * 128, where);
-    Transfer t = {
-        0, to, rows * 128, std::vector<uint8_t>(rows * 128, 0), where, block->self->index};
-    t.barrier = uint32_t(&find(barrier, where) - block->mbarriers.data());
+    const uint32_t index = uint32_t(&find(barrier, where) - block->mbarriers.data());
+    /* The block's own: a fault leaves this function without its end. */
+    block->transfers.push_back(
+        {index, to, rows * 128, std::vector<uint8_t>(rows * 128, 0), where, block->self->index});
+    Transfer &t = block->transfers.back();
     for (uint32_t r = 0; r < rows; r++) {
         bool inside = true;
         const uint8_t *from = static_cast<const uint8_t *>(map.base);
@@ -115,7 +117,6 @@ bulk_load(uint32_t to, const TensorMap &map, uint32_t barrier, const int32_t *at
             memcpy(t.data.data() + swizzle(r * 128 + chunk * 16), from + 2 * first, bytes);
         }
     }
-    block->transfers.push_back(std::move(t));
 }
 
 void
