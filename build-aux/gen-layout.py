@@ -14,6 +14,10 @@ import subprocess
 import sys
 import tempfile
 
+# Begin with struct_size and yet never change.
+FROZEN = {"attn_error", "attn_ext", "attn_head", "attn_layer"}
+GROWING_HEADS = ("uint32_t struct_size", "attn_head head", "attn_ext head",
+                 "attn_layer head")
 HEADERS = ["types.h", "metadata.h", "layer.h", "op.h", "device.h", "plugin.h"]
 
 HEAD = """\
@@ -33,7 +37,9 @@ HEAD = """\
 #define ATTN_LAYOUT_(c) _Static_assert(c, #c)
 #endif
 #define ATTN_AT(t, f, o) ATTN_LAYOUT_(offsetof(t, f) == (o))
-#define ATTN_SIZE(t, n) ATTN_LAYOUT_(sizeof(t) >= (n))
+/* One that grows at its end, and the constant a reader compares with. */
+#define ATTN_SIZE(t, first, n) ATTN_LAYOUT_(sizeof(t) >= (n) && first == (n))
+#define ATTN_FROZEN(t, n) ATTN_LAYOUT_(sizeof(t) == (n))
 """
 TAIL = "\n#endif /* ATTN_ABI_LAYOUT_H */\n"
 
@@ -47,23 +53,37 @@ def declarators(member):
             for part in member.split(",")]
 
 
+def first_size(name, text):
+    """The constant that holds the size a growing struct began with."""
+    stem = name.upper() + "_SIZE_"
+    found = re.search(r"#define (%s\d+_\d+) " % stem, text)
+    if not found:
+        sys.exit(f"plugin.h has no {stem}MAJOR_MINOR")
+    return found.group(1)
+
+
 def structs(include):
+    with open(os.path.join(include, "attn", "plugin.h")) as f:
+        sizes = f.read()
     for header in HEADERS:
         with open(os.path.join(include, "attn", header)) as f:
             text = f.read()
         text = re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
         text = re.sub(r"^#(?:\\\n|[^\n])*$", "", text, flags=re.M)
         for name, body in re.findall(r"struct (\w+) \{([^{}]*)\}", text):
-            yield name, [d for m in body.split(";") if m.strip()
-                         for d in declarators(m.strip())]
+            members = [m.strip() for m in body.split(";") if m.strip()]
+            grows = (members[0].startswith(GROWING_HEADS)
+                     and name not in FROZEN)
+            yield (name, [d for m in members for d in declarators(m)],
+                   first_size(name, sizes) if grows else "")
 
 
 def measure(cc, include, found):
     lines = ["#include <attn/plugin.h>", "#include <stdio.h>",
              "int main(void) {",
              'printf("abi %d.%d\\n", ATTN_ABI_MAJOR, ATTN_ABI_MINOR);']
-    for name, fields in found:
-        lines.append(f'printf("size {name} %zu\\n", sizeof({name}));')
+    for name, fields, first in found:
+        lines.append(f'printf("size {name} %zu {first}\\n", sizeof({name}));')
         lines += [f'printf("at {name} {f} %zu\\n", offsetof({name}, {f}));'
                   for f in fields]
     lines.append("return 0; }")
@@ -79,15 +99,19 @@ def measure(cc, include, found):
 
 def render(measured, old):
     sizes = {m[0]: int(m[1])
-             for m in re.findall(r"ATTN_SIZE\((\w+), (\d+)\)", old)}
+             for m in re.findall(r"ATTN_SIZE\((\w+), \w+, (\d+)\)", old)}
     out = ""
     for line in measured:
         kind, *rest = line.split()
         if kind == "abi":
             out += HEAD % rest[0]
         elif kind == "size":
-            size = min(int(rest[1]), sizes.get(rest[0], int(rest[1])))
-            out += f"\nATTN_SIZE({rest[0]}, {size});\n"
+            name, size, *first = rest
+            if first:
+                size = min(int(size), sizes.get(name, int(size)))
+                out += f"\nATTN_SIZE({name}, {first[0]}, {size});\n"
+            else:
+                out += f"\nATTN_FROZEN({name}, {size});\n"
         else:
             out += f"ATTN_AT({rest[0]}, {rest[1]}, {rest[2]});\n"
     return out + TAIL
@@ -107,7 +131,7 @@ def main(args):
     new = render(measure(args[0], args[1], found), base)
     lines = set(new.splitlines())
     lost = [line for line in base.splitlines()
-            if line.startswith(("ATTN_AT", "ATTN_SIZE")) and line not in lines]
+            if line.startswith(("ATTN_AT", "ATTN_SIZE", "ATTN_FROZEN")) and line not in lines]
     for line in lost:
         print(f"abi_layout.h: no longer true: {line}", file=sys.stderr)
     if lost:

@@ -8,17 +8,19 @@
 
 #include <attn/plugin.h>
 
-/* The majors this host speaks. */
-#define ATTN_ABI_MAJOR_LO ATTN_ABI_MAJOR
+/* The majors this host speaks: every one since 1.0. */
+#define ATTN_ABI_MAJOR_LO 1
 #define ATTN_ABI_MAJOR_HI ATTN_ABI_MAJOR
 
 /* [any] The table a plugin gave for `major`, checked whole: sizes, counts,
  * strings, pointers, reserved fields, feature bits, names, claims, and its
- * answers to extension ids. ATTN_E_REFUSED: one exact reason. */
-attn_status attn_abi_check(uint16_t major, const void *table,
+ * answers to extension ids. later: of a minor this host does not know, so
+ * that claims of bits it does not know are no garbage. ATTN_E_REFUSED: one
+ * exact reason. */
+attn_status attn_abi_check(uint16_t major, uint32_t later, const void *table,
                            const attn_plugin **plugin, attn_error *err);
 
-/* ------------------------------------------------- between the abi_0 files */
+/* ------------------------------------------------- between the abi_1 files */
 
 /* One string: not NULL, at most max bytes, at least one unless empty_ok, and
  * only printable bytes; with charset only those. */
@@ -43,10 +45,10 @@ attn_status attn_abi_slots_check(const char *where, const void *table,
                                  const attn_abi_slot *slots, size_t count,
                                  attn_error *err);
 
-attn_status attn_abi_0_backend_check(uint32_t index,
+attn_status attn_abi_1_backend_check(uint32_t index, uint32_t later,
                                      const attn_backend *backend,
                                      attn_error *err);
-attn_status attn_abi_0_options_check(const attn_plugin *plugin,
+attn_status attn_abi_1_options_check(const attn_plugin *plugin,
                                      attn_error *err);
 
 #define ATTN_ABI_REFUSE(err, ...) \

@@ -28,9 +28,9 @@ static const char *
 advice(const attn_handshake *hs)
 {
     if (hs->plugin_major_lo > major_hi ||
-        (hs->plugin_major_lo == major_hi && hs->plugin_minor > ATTN_ABI_MINOR))
+        (hs->plugin_major_lo == major_hi && hs->need_minor > ATTN_ABI_MINOR))
         return " (upgrade libattn)";
-    if (hs->plugin_major_hi < major_lo || hs->plugin_minor < ATTN_ABI_MINOR)
+    if (hs->plugin_major_hi < major_lo)
         return " (rebuild the plugin)";
     return "";
 }
@@ -53,17 +53,12 @@ refused(const attn_handshake *hs, attn_status answer, attn_error *err)
 static attn_status
 check_minor(const attn_handshake *hs, attn_error *err)
 {
-    if (hs->need_minor > ATTN_ABI_MINOR)
+    if (hs->chosen_major == major_hi && hs->need_minor > ATTN_ABI_MINOR)
         return REFUSE(err,
                       "plugin needs host ABI >= %u.%u, this host is %d.%d: "
                       "upgrade libattn",
                       hs->chosen_major, hs->need_minor, ATTN_ABI_MAJOR,
                       ATTN_ABI_MINOR);
-    if (hs->chosen_major == 0 && hs->plugin_minor != ATTN_ABI_MINOR)
-        return REFUSE(err,
-                      "plugin was built for ABI 0.%u, this host is 0.%d: "
-                      "0.x matches exactly",
-                      hs->plugin_minor, ATTN_ABI_MINOR);
     return ATTN_OK;
 }
 
@@ -88,11 +83,24 @@ check_answer(const attn_handshake *hs, attn_status answer, attn_error *err)
     if (hs->chosen_major < major_lo || hs->chosen_major > major_hi)
         return REFUSE(err, "plugin chose ABI %u, host offered %d..%d",
                       hs->chosen_major, ATTN_ABI_MAJOR_LO, ATTN_ABI_MAJOR_HI);
+    if (hs->chosen_major < hs->plugin_major_lo ||
+        hs->chosen_major > hs->plugin_major_hi)
+        return REFUSE(err, "plugin chose ABI %u, but speaks %u..%u",
+                      hs->chosen_major, hs->plugin_major_lo,
+                      hs->plugin_major_hi);
     if (reserved_used(hs))
         return REFUSE(err, "reserved fields of the handshake are not zero");
     if (!hs->plugin)
         return REFUSE(err, "accepted, but gives no plugin table");
     return check_minor(hs, err);
+}
+
+static uint32_t
+is_later(const attn_handshake *hs)
+{
+    return hs->plugin_major_hi > major_hi ||
+           (hs->plugin_major_hi == major_hi &&
+            hs->plugin_minor > ATTN_ABI_MINOR);
 }
 
 attn_status
@@ -104,6 +112,7 @@ attn_loader_shake(attn_entry_function entry, const attn_host *host,
     const attn_status answer = entry(hs);
     attn_status status = check_answer(hs, answer, err);
     if (status == ATTN_OK)
-        status = attn_abi_check(hs->chosen_major, hs->plugin, plugin, err);
+        status = attn_abi_check(hs->chosen_major, is_later(hs), hs->plugin,
+                                plugin, err);
     return status;
 }

@@ -11,6 +11,7 @@
 
 #include "base/array.h"
 #include "base/error.h"
+#include "plugin/abi.h"
 
 #define REFUSE(err, ...) \
     attn_error_set(err, ATTN_E_REFUSED, "load", __VA_ARGS__)
@@ -181,20 +182,26 @@ attn_note_value(const char *note, const char *key, char *value, size_t size)
     return 0;
 }
 
+/* "1.0", or one for each major a plugin speaks: "1.4,2.0". The minor is the
+ * handshake's business. */
 attn_status
 attn_note_check_abi(const char *note, attn_error *err)
 {
+    static const int lo = ATTN_ABI_MAJOR_LO, hi = ATTN_ABI_MAJOR_HI;
     char abi[32];
     unsigned major, minor;
     if (!note[0])
         return ATTN_OK;
-    if (!attn_note_value(note, "abi", abi, sizeof abi) ||
-        sscanf(abi, "%5u.%5u", &major, &minor) != 2)
-        return REFUSE(err, "its note has no abi=MAJOR.MINOR");
-    if (major != ATTN_ABI_MAJOR || minor != ATTN_ABI_MINOR)
-        return REFUSE(err, "its note says ABI %u.%u, this host speaks %d.%d",
-                      major, minor, ATTN_ABI_MAJOR, ATTN_ABI_MINOR);
-    return ATTN_OK;
+    attn_note_value(note, "abi", abi, sizeof abi);
+    for (const char *at = abi; at; at = strchr(at, ',')) {
+        at += *at == ',';
+        if (sscanf(at, "%5u.%5u", &major, &minor) != 2)
+            return REFUSE(err, "its note has no abi=MAJOR.MINOR");
+        if ((int)major >= lo && (int)major <= hi)
+            return ATTN_OK;
+    }
+    return REFUSE(err, "its note says ABI %s, this host speaks %d..%d.%d", abi,
+                  lo, hi, ATTN_ABI_MINOR);
 }
 
 static int

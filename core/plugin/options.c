@@ -69,7 +69,7 @@ check_option(uint32_t index, const attn_option *o, attn_error *err)
     if (!o)
         return ATTN_ABI_REFUSE(err, "option %u is NULL", index);
     attn_status status = attn_abi_size_check("attn_option", o->struct_size,
-                                             ATTN_OPTION_SIZE_0_1, err);
+                                             ATTN_OPTION_SIZE_1_0, err);
     if (status == ATTN_OK)
         status = attn_abi_text_check(&name, o->name, err);
     if (status == ATTN_OK && o->type > ATTN_OPTION_STRING)
@@ -86,7 +86,7 @@ check_option(uint32_t index, const attn_option *o, attn_error *err)
 }
 
 attn_status
-attn_abi_0_options_check(const attn_plugin *p, attn_error *err)
+attn_abi_1_options_check(const attn_plugin *p, attn_error *err)
 {
     if (p->num_options > 256)
         return ATTN_ABI_REFUSE(err, "attn_plugin.num_options %u, need 0..256",

@@ -212,7 +212,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
         data += n, size -= n;
     }
-    const attn_status status = attn_abi_check(0, &plugin, &checked, &err);
+    const attn_status status = attn_abi_check(1, 0, &plugin, &checked, &err);
     if (status != ATTN_OK && (status != ATTN_E_REFUSED || !err.message[0]))
         abort();
     if (status == ATTN_OK &&

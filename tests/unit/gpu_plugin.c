@@ -20,6 +20,8 @@ load(const char *path)
     *(void **)&entry = dlsym(so, "attn_plugin_entry");
     attn_handshake hs = {.magic = ATTN_MAGIC_ASK,
                          .size = sizeof hs,
+                         .host_major_lo = ATTN_ABI_MAJOR,
+                         .host_major_hi = ATTN_ABI_MAJOR,
                          .host_minor = ATTN_ABI_MINOR};
     if (!entry || entry(&hs) || !hs.accepted) {
         fprintf(stderr, "%s: no handshake\n", path);

@@ -35,7 +35,18 @@
  * maker sets struct_size, its reader uses fields that lie inside it
  * (ATTN_HAS). Such structs travel by pointer, never by value and never in
  * arrays by value. The others ("frozen") never change. Reserved fields are
- * zero. attn/abi_layout.h asserts every offset. ABI 0.x matches exactly.
+ * zero. attn/abi_layout.h asserts every offset.
+ *
+ * VERSIONS. A plugin built for 1.x loads in every host 1.y with y >= x, and
+ * in older ones down to the minor it says it needs. Within a major nothing is
+ * removed or gets another meaning; numbers, bits and ids are not used again.
+ * A meaning that a reader must know comes with a feature bit (ATTN_F_*) or a
+ * flag, and who does not know it refuses: a host never hands a backend a
+ * layer with a bit that its claims lack, nor a plugin structs shorter than
+ * those of the minor it needs. Claims of bits beyond the host's minor are
+ * passed over when the plugin is of a later minor, and refused as garbage
+ * when it is not. What breaks this is a new major, with its own adapter in
+ * the host (core/plugin/abi_N.c).
  *
  * No C++ exception, longjmp or signal may cross this border.
  */
@@ -82,7 +93,7 @@ struct attn_host {
      * interleaving: results must not depend on it. Must not be nested. */
     void (*parallel_for)(const attn_host *host, uint32_t num_tasks,
                          uint32_t max_workers, attn_task task, void *arg);
-    /* [main] A host extension by id, NULL when unknown. None exist in 0.1. */
+    /* [main] A host extension by id, NULL when unknown. None exist in 1.0. */
     const void *(*get_extension)(const attn_host *host, const char *id);
 };
 
@@ -117,7 +128,7 @@ typedef struct attn_key_value {
 
 typedef struct attn_plugin {
     uint32_t struct_size;
-    uint32_t flags;      /* none in 0.1; zero */
+    uint32_t flags;      /* none in 1.0; zero */
     const char *id;      /* reverse domain, 1..63 bytes: "org.example.x" */
     const char *version; /* of the plugin, 1..31 bytes */
     const char *vendor;
@@ -150,14 +161,16 @@ typedef struct attn_plugin {
 /* Frozen for ever, across majors; 96 bytes. The host fills magic, size, its
  * range and host. The plugin acknowledges with magic, fills its own range
  * (on refusal too, so that both sides can be printed), and either chooses a
- * major and gives its table, or leaves chosen_major 0 and says why. */
+ * major of both ranges and gives its table, or leaves chosen_major 0 and says
+ * why. A minor is that of the highest major of its side; an older major is
+ * spoken to its last minor. */
 typedef struct attn_handshake {
     uint32_t magic;
     uint32_t size;
     uint16_t host_major_lo, host_major_hi, host_minor, host_flags;
     uint16_t plugin_major_lo, plugin_major_hi, plugin_minor;
-    uint16_t need_minor;   /* least host minor the plugin can live with */
-    uint16_t chosen_major; /* equals ATTN_ABI_MAJOR of one side's range */
+    uint16_t need_minor;   /* least minor of chosen_major it can live with */
+    uint16_t chosen_major; /* lies in both ranges */
     uint16_t accepted;     /* 1: chosen_major and plugin are valid */
     uint16_t reserved16[2];
     const attn_host *host; /* log only, and only until entry returns */
@@ -175,17 +188,39 @@ typedef struct attn_handshake {
 /* [main] The one exported symbol. No side effect; may be called again. */
 ATTN_EXPORT attn_status attn_plugin_entry(attn_handshake *hs);
 
-/* Size of each growable struct at 0.1: what a reader compares with. Never
+/* Size of each growable struct at 1.0: what a reader compares with. Never
  * sizeof, which grows when a reader is recompiled. */
-#define ATTN_HOST_SIZE_0_1 56u
-#define ATTN_BATCH_SIZE_0_1 104u
-#define ATTN_KV_GROUP_SIZE_0_1 72u
-#define ATTN_CAPS_SIZE_0_1 104u
-#define ATTN_OP_SIZE_0_1 96u
-#define ATTN_BACKEND_SIZE_0_1 56u
-#define ATTN_OPTION_SIZE_0_1 56u
-#define ATTN_DEVICE_SERVICE_SIZE_0_1 160u
-#define ATTN_PLUGIN_SIZE_0_1 112u
+#define ATTN_BATCH_SIZE_1_0 104u
+#define ATTN_KV_GROUP_SIZE_1_0 72u
+#define ATTN_EXT_PREFIX_RANGES_SIZE_1_0 48u
+#define ATTN_EXT_CONTEXT_PARALLEL_SIZE_1_0 56u
+#define ATTN_EXT_STATE_SIZE_1_0 80u
+#define ATTN_FLASH_LAYER_SIZE_1_0 112u
+#define ATTN_MLA_LAYER_SIZE_1_0 104u
+#define ATTN_MAMBA2_LAYER_SIZE_1_0 104u
+#define ATTN_MAMBA1_LAYER_SIZE_1_0 96u
+#define ATTN_CAPS_SIZE_1_0 104u
+#define ATTN_REASONS_SIZE_1_0 32u
+#define ATTN_KV_SPEC_SIZE_1_0 440u
+#define ATTN_LIMITS_SIZE_1_0 40u
+#define ATTN_WORKSPACE_SIZE_1_0 56u
+#define ATTN_BINDING_SIZE_1_0 32u
+#define ATTN_FLASH_CONSTANTS_SIZE_1_0 24u
+#define ATTN_MLA_CONSTANTS_SIZE_1_0 24u
+#define ATTN_MAMBA_CONSTANTS_SIZE_1_0 48u
+#define ATTN_FLASH_UPDATE_SIZE_1_0 80u
+#define ATTN_MLA_UPDATE_SIZE_1_0 64u
+#define ATTN_FLASH_FORWARD_SIZE_1_0 96u
+#define ATTN_MLA_FORWARD_SIZE_1_0 88u
+#define ATTN_MAMBA2_FORWARD_SIZE_1_0 88u
+#define ATTN_MAMBA1_FORWARD_SIZE_1_0 104u
+#define ATTN_OP_SIZE_1_0 96u
+#define ATTN_BACKEND_SIZE_1_0 56u
+#define ATTN_DEVICE_INFO_SIZE_1_0 120u
+#define ATTN_DEVICE_SERVICE_SIZE_1_0 160u
+#define ATTN_HOST_SIZE_1_0 56u
+#define ATTN_OPTION_SIZE_1_0 56u
+#define ATTN_PLUGIN_SIZE_1_0 112u
 #define ATTN_STRUCT_SIZE_MAX 4096u /* above: garbage */
 
 /* ------------------------------------------------------ for plugin authors */
@@ -206,6 +241,13 @@ ATTN_EXPORT attn_status attn_plugin_entry(attn_handshake *hs);
         char name[8], desc[(sizeof(text) + 3) / 4 * 4]; \
     } attn_plugin_note = {5, sizeof(text), 1, "ATTN", text};
 
+/* The least host minor the plugin can live with: that of this header, unless
+ * a plugin says less before it includes it. It then touches what is newer
+ * than that minor only under ATTN_KNOWS. */
+#ifndef ATTN_PLUGIN_NEED_MINOR
+#define ATTN_PLUGIN_NEED_MINOR ATTN_ABI_MINOR
+#endif
+
 /* The handshake, written once: ATTN_PLUGIN_ENTRY(table) defines
  * attn_plugin_entry to offer `table`, a static const attn_plugin. */
 #define ATTN_PLUGIN_ENTRY(table)                      \
@@ -220,12 +262,13 @@ attn_handshake_answer(attn_handshake *hs, const attn_plugin *plugin)
     if (hs->magic != ATTN_MAGIC_ASK || hs->size < sizeof *hs)
         return ATTN_E_VERSION;
     const int lo = hs->host_major_lo, hi = hs->host_major_hi;
+    const int minor = hs->host_minor, need = ATTN_PLUGIN_NEED_MINOR;
     hs->magic = ATTN_MAGIC_ACK;
     hs->plugin_major_lo = hs->plugin_major_hi = ATTN_ABI_MAJOR;
     hs->plugin_minor = ATTN_ABI_MINOR;
-    hs->need_minor = ATTN_ABI_MINOR;
+    hs->need_minor = ATTN_PLUGIN_NEED_MINOR;
     if (lo > ATTN_ABI_MAJOR || hi < ATTN_ABI_MAJOR ||
-        hs->host_minor < ATTN_ABI_MINOR) {
+        (hi == ATTN_ABI_MAJOR && minor < need)) {
         hs->refusal = "built for ABI " ATTN_STR(ATTN_ABI_MAJOR) "." ATTN_STR(
             ATTN_ABI_MINOR);
         return ATTN_E_VERSION;
@@ -243,6 +286,21 @@ attn_text_copy(char *dst, size_t size, const char *src)
     for (; src && src[i] && i + 1 < size; i++)
         dst[i] = src[i];
     dst[i] = 0;
+}
+
+/* Copies a struct that grows, of which `size` bytes are known here: what the
+ * maker knew, and zeros after it. The copy's struct_size is what was copied,
+ * so that ATTN_KNOWS tells of it the same. */
+static inline void
+attn_take(void *to, uint32_t size, const void *from)
+{
+    uint8_t *dst = (uint8_t *)to;
+    const uint8_t *src = (const uint8_t *)from;
+    const uint32_t made = *(const uint32_t *)from;
+    const uint32_t known = made < size ? made : size;
+    for (uint32_t i = 0; i < size; i++)
+        dst[i] = i < known ? src[i] : 0;
+    *(uint32_t *)to = known;
 }
 
 /* Fills *err (if any) and returns status: return attn_fail(err, ...); */

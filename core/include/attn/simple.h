@@ -150,7 +150,7 @@ attn_simple_flash_create(attn_ctx *ctx, const attn_backend *self,
     (void)ctx, (void)self, (void)limits;
     if (!s)
         return attn_fail(err, ATTN_E_NOMEM, "builder", "out of memory");
-    s->layer = *(const attn_flash_layer *)(const void *)layer;
+    attn_take(&s->layer, sizeof s->layer, layer);
     *builder = (attn_builder *)(void *)s;
     return ATTN_OK;
 }
@@ -168,8 +168,8 @@ attn_simple_flash_build(attn_builder *builder, const attn_batch *batch,
 {
     attn_simple_flash *s = (attn_simple_flash *)(void *)builder;
     (void)stream, (void)err;
-    s->batch = *batch;
-    s->group = *group;
+    attn_take(&s->batch, sizeof s->batch, batch);
+    attn_take(&s->group, sizeof s->group, group);
     return ATTN_OK;
 }
 

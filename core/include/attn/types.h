@@ -10,8 +10,8 @@
 extern "C" {
 #endif
 
-#define ATTN_ABI_MAJOR 0
-#define ATTN_ABI_MINOR 1
+#define ATTN_ABI_MAJOR 1
+#define ATTN_ABI_MINOR 0
 
 /* True when the maker of *p knew field f of struct T. */
 #define ATTN_KNOWS(p, T, f) \

@@ -61,7 +61,7 @@ check_count(const place *at, const char *field, uint32_t count, uint32_t lo,
 /* ------------------------------------------------------------------- caps */
 
 static attn_status
-check_features(const place *at, const attn_caps *caps, attn_error *err)
+check_bits(const place *at, const attn_caps *caps, attn_error *err)
 {
     for (unsigned bit = FIRST_FREE_FEATURE; bit < FIRST_VENDOR_FEATURE; bit++)
         if (caps->features >> bit & 1)
@@ -71,6 +71,12 @@ check_features(const place *at, const attn_caps *caps, attn_error *err)
         return ATTN_ABI_REFUSE(
             err, "%s: unknown properties 0x%llx", at->text,
             (unsigned long long)(caps->properties & ~KNOWN_PROPERTIES));
+    return ATTN_OK;
+}
+
+static attn_status
+check_capture(const place *at, const attn_caps *caps, attn_error *err)
+{
     if (caps->capture > ATTN_CAPTURE_ALWAYS)
         return ATTN_ABI_REFUSE(err, "%s: capture %u, need 0..%u", at->text,
                                caps->capture, ATTN_CAPTURE_ALWAYS);
@@ -133,14 +139,17 @@ check_lists(const place *at, const attn_caps *caps, attn_error *err)
 }
 
 static attn_status
-check_caps(const place *at, const attn_caps *caps, attn_error *err)
+check_caps(const place *at, uint32_t later, const attn_caps *caps,
+           attn_error *err)
 {
     if (!caps)
         return ATTN_ABI_REFUSE(err, "%s is NULL", at->text);
     attn_status status = attn_abi_size_check(at->text, caps->struct_size,
-                                             ATTN_CAPS_SIZE_0_1, err);
+                                             ATTN_CAPS_SIZE_1_0, err);
+    if (status == ATTN_OK && !later)
+        status = check_bits(at, caps, err);
     if (status == ATTN_OK)
-        status = check_features(at, caps, err);
+        status = check_capture(at, caps, err);
     if (status == ATTN_OK)
         status = check_lists(at, caps, err);
     if (status == ATTN_OK)
@@ -172,7 +181,7 @@ check_op(const place *at, const attn_backend *b, attn_error *err)
     place op;
     snprintf(op.text, sizeof op.text, "%.80s op", at->text);
     attn_status status =
-        attn_abi_size_check(op.text, b->op->struct_size, ATTN_OP_SIZE_0_1, err);
+        attn_abi_size_check(op.text, b->op->struct_size, ATTN_OP_SIZE_1_0, err);
     if (status == ATTN_OK)
         status = check_zero(&op, b->op->reserved, err);
     if (status == ATTN_OK)
@@ -231,14 +240,15 @@ check_fields(const place *at, const attn_backend *b, attn_error *err)
 }
 
 attn_status
-attn_abi_0_backend_check(uint32_t index, const attn_backend *b, attn_error *err)
+attn_abi_1_backend_check(uint32_t index, uint32_t later, const attn_backend *b,
+                         attn_error *err)
 {
     place at;
     snprintf(at.text, sizeof at.text, "backend %u", index);
     if (!b)
         return ATTN_ABI_REFUSE(err, "%s is NULL", at.text);
     attn_status status = attn_abi_size_check(at.text, b->struct_size,
-                                             ATTN_BACKEND_SIZE_0_1, err);
+                                             ATTN_BACKEND_SIZE_1_0, err);
     if (status == ATTN_OK)
         status = check_text(&at, "name", NAME_CHARS, 31, b->name, err);
     if (status != ATTN_OK)
@@ -247,7 +257,7 @@ attn_abi_0_backend_check(uint32_t index, const attn_backend *b, attn_error *err)
     status = check_fields(&at, b, err);
     for (uint32_t i = 0; status == ATTN_OK && i < b->num_caps; i++) {
         const place caps = inside(&at, "caps", i);
-        status = check_caps(&caps, b->caps[i], err);
+        status = check_caps(&caps, later, b->caps[i], err);
     }
     return status;
 }

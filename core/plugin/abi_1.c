@@ -92,7 +92,7 @@ check_functions(const attn_plugin *p, attn_error *err)
 }
 
 static attn_status
-check_backends(const attn_plugin *p, attn_error *err)
+check_backends(const attn_plugin *p, uint32_t later, attn_error *err)
 {
     if (p->num_backends < 1 || p->num_backends > 64)
         return ATTN_ABI_REFUSE(err, "attn_plugin.num_backends %u, need 1..64",
@@ -100,7 +100,8 @@ check_backends(const attn_plugin *p, attn_error *err)
     if (!p->backends)
         return ATTN_ABI_REFUSE(err, "attn_plugin.backends is NULL");
     for (uint32_t i = 0; i < p->num_backends; i++) {
-        attn_status status = attn_abi_0_backend_check(i, p->backends[i], err);
+        attn_status status =
+            attn_abi_1_backend_check(i, later, p->backends[i], err);
         if (status != ATTN_OK)
             return status;
         for (uint32_t j = 0; j < i; j++)
@@ -134,7 +135,7 @@ check_device_service(const void *service, attn_error *err)
 #undef SLOT
     const attn_device_service *s = service;
     attn_status status = attn_abi_size_check(
-        ATTN_DEVICE_SERVICE, s->struct_size, ATTN_DEVICE_SERVICE_SIZE_0_1, err);
+        ATTN_DEVICE_SERVICE, s->struct_size, ATTN_DEVICE_SERVICE_SIZE_1_0, err);
     if (status == ATTN_OK && s->reserved != 0)
         status = ATTN_ABI_REFUSE(err, "%s.reserved is %u, not 0",
                                  ATTN_DEVICE_SERVICE, s->reserved);
@@ -171,10 +172,10 @@ check_extensions(const attn_plugin *p, attn_error *err)
 }
 
 static attn_status
-check_0(const attn_plugin *p, attn_error *err)
+check_1(const attn_plugin *p, uint32_t later, attn_error *err)
 {
     attn_status status = attn_abi_size_check("attn_plugin", p->struct_size,
-                                             ATTN_PLUGIN_SIZE_0_1, err);
+                                             ATTN_PLUGIN_SIZE_1_0, err);
     if (status == ATTN_OK && p->flags != 0)
         status = ATTN_ABI_REFUSE(err, "attn_plugin.flags has unknown bits 0x%x",
                                  p->flags);
@@ -183,22 +184,22 @@ check_0(const attn_plugin *p, attn_error *err)
     if (status == ATTN_OK)
         status = check_functions(p, err);
     if (status == ATTN_OK)
-        status = check_backends(p, err);
+        status = check_backends(p, later, err);
     if (status == ATTN_OK)
-        status = attn_abi_0_options_check(p, err);
+        status = attn_abi_1_options_check(p, err);
     if (status == ATTN_OK)
         status = check_extensions(p, err);
     return status;
 }
 
 attn_status
-attn_abi_check(uint16_t major, const void *table, const attn_plugin **plugin,
-               attn_error *err)
+attn_abi_check(uint16_t major, uint32_t later, const void *table,
+               const attn_plugin **plugin, attn_error *err)
 {
-    if (major != 0)
+    if (major != 1)
         return ATTN_ABI_REFUSE(err, "this host has no adapter for ABI %u",
                                major);
-    attn_status status = check_0(table, err);
+    attn_status status = check_1(table, later, err);
     if (status == ATTN_OK)
         *plugin = table;
     return status;
