@@ -84,7 +84,8 @@ START_TEST(test_short_f32)
 END_TEST
 
 /* Few rows, heads and keys in bf16: where operands are rounded, one of some
- * hundred such problems misses the rule by luck, as those of seeds 28, 868. */
+ * hundred such problems misses the rule by luck, as those of seeds 28, 868;
+ * of one with more heads in some thousand, as the last one here. */
 START_TEST(test_short_bf16)
 {
     static const attn_dtype kv[] = {ATTN_BF16, ATTN_F16, ATTN_F32, ATTN_E4M3,
@@ -97,6 +98,9 @@ START_TEST(test_short_bf16)
                                             256, 16, BF16, kv[seed % 5]);
         expect_right(&e, &l.head, spec[seed / 4 % 4], seed, 0, "short");
     }
+    const attn_mla_layer l = make_layer(17, 112, 32, 128, 208, 16, BF16, kv[3]);
+    expect_right(&e, &l.head, "q5s16_q1s1_q1s24", (1ull << 62) + 246380, 0,
+                 "short");
 }
 END_TEST
 

@@ -7,8 +7,8 @@
  * cache rows as they lie, and w_uv brings the result back. build decides per
  * request by counting multiplications, and lays out pieces and waves.
  *
- * Short requests of f32 layers, and very short ones of bf16 layers with few heads, go a third
- * way, WIDE: see mla_wide.h.
+ * Short requests of f32 layers, and very short ones of bf16 layers, go a third way, WIDE: see
+ * mla_wide.h.
  *
  * The first two run the same attention core: a tile of up to 64 query rows as columns
  * of a packed panel, keys by broadcast, key tiles at absolute positions, and
@@ -32,9 +32,9 @@
 #define MLA_WAVE_BYTES (32u << 20)
 #define MLA_MAX_PIECE 4096 /* query rows of an expanded task */
 #define MLA_MIN_PIECE 256
-#define MLA_WIDE_KEYS 384 /* requests of f32 layers with at most so many run in f64 */
-#define MLA_FEW_KEYS 64   /* also those of bf16 layers, where they have few heads */
-#define MLA_FEW_HEADS 7
+#define MLA_WIDE_KEYS 384  /* requests of f32 layers with at most so many run in f64 */
+#define MLA_FEW_KEYS 64    /* also those of bf16 layers: so many, */
+#define MLA_FEW_SCORES 512 /* and at most so many heads times keys */
 
 /* Scores are kept in units of log2; below this nothing has been seen. */
 #define MLA_UNSEEN (-1e30f)

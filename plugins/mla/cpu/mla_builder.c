@@ -94,7 +94,8 @@ wide_keys(const attn_builder *b)
         return 0;
     if (b->q_type == GT_F32 && b->out_type == GT_F32)
         return MLA_WIDE_KEYS;
-    return b->epc == 2 && b->heads <= MLA_FEW_HEADS ? MLA_FEW_KEYS : 0;
+    const uint32_t keys = MLA_FEW_SCORES / b->heads;
+    return b->epc != 2 ? 0 : keys < MLA_FEW_KEYS ? keys : MLA_FEW_KEYS;
 }
 
 attn_status

@@ -2,9 +2,9 @@
 /* mla_wide.h - short requests, in f64.
  *
  * Where a row has few keys, nothing averages the roundings of its sums: the worst output hangs
- * on a few of them. In bf16 it takes few heads besides. Here queries go into latent space as in
- * mla_absorbed.h, four heads to a task and four rows (token, head) at a time over the piece's cache
- * rows, and each output is rounded once. */
+ * on a few of them. Here queries go into latent space as in mla_absorbed.h, four heads to a task
+ * and four rows (token, head) at a time over the piece's cache rows, and each output is rounded
+ * once. */
 #ifndef ATTN_MLA_CPU_MLA_WIDE_H
 #define ATTN_MLA_CPU_MLA_WIDE_H
 
