@@ -34,7 +34,7 @@ __asm__(".text\n"
 namespace emu
 {
 
-thread_local Block *block;
+__thread Block *block;
 
 static constexpr size_t kStack = 128 * 1024;
 
