@@ -36,6 +36,17 @@ bench_shape(const attn_any_layer *any)
     return out_text(key);
 }
 
+static json_t *
+block_size(const attn_any_layer *any)
+{
+    const char *key = row_family(any->head.family);
+    if (!strcmp(key, "flash"))
+        return out_int(any->flash.block_size);
+    if (!strcmp(key, "mla"))
+        return out_int(any->mla.block_size);
+    return json_null();
+}
+
 static const char *
 cache_name(uint32_t cache)
 {
@@ -75,6 +86,7 @@ bench_row(const bench_cell *c, const attn_bench_result *r,
     json_object_set_new(row, "batch", out_text(c->batch));
     json_object_set_new(row, "dtype", out_text(c->dtype));
     json_object_set_new(row, "shape", bench_shape(&c->layer));
+    json_object_set_new(row, "block_size", block_size(&c->layer));
     json_object_set_new(row, "threads", out_int(c->threads));
     json_object_set_new(row, "cache", out_text(cache_name(r->cache)));
     json_object_set_new(row, "build_us", row_times(&r->build));

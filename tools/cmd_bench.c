@@ -3,6 +3,7 @@
 #include "bench_metadata.h"
 #include "commands.h"
 #include "rows.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@ static const out_column columns[] = {
     {.path = "batch"},
     {.path = "dtype"},
     {.path = "shape"},
+    {.path = "block_size", .title = "block", .flags = OUT_RIGHT},
     {.path = "threads", .flags = OUT_RIGHT},
     {.path = "build_us.p50",
      .title = "build us",
@@ -109,6 +111,25 @@ compare(run_state *s, const bench_cell *c, json_t *row)
                       before, ratio, s->fail_below));
 }
 
+/* Pages of the size that the backend prefers, as an engine that asks it would
+ * make them, unless the command line names one. */
+static int
+prefer_block_size(run_state *s, bench_cell *c)
+{
+    attn_kv_spec spec = {.struct_size = sizeof spec};
+    attn_error err = CLI_ERROR_INIT;
+    char text[16];
+    if (grid_value(&s->g, 0, "block_size") ||
+        attn_kv_spec_get(c->entry, &c->layer.head, &spec, NULL) ||
+        !spec.preferred_block_size)
+        return CLI_OK; /* a layer it refuses is told of when it is run */
+    snprintf(text, sizeof text, "%u", spec.preferred_block_size);
+    if (attn_layer_set(&c->layer, "block_size", text, &err) ||
+        attn_layer_finish(&c->layer, &err))
+        return cli_fail_error(&err);
+    return CLI_OK;
+}
+
 /* The backend of one cell: the one named, or what selection says. */
 static int
 pick(run_state *s, const char *name, bench_cell *c)
@@ -165,6 +186,8 @@ make_cell(run_state *s, size_t index, bench_cell *c)
                               named ? named->family : NULL, &c->layer);
     if (rc == CLI_OK)
         rc = pick(s, name, c);
+    if (rc == CLI_OK)
+        rc = prefer_block_size(s, c);
     if (!c->dtype)
         c->dtype = layer_dtype(&c->layer.head);
     if (rc == CLI_OK)
