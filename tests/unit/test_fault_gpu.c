@@ -65,27 +65,26 @@ START_TEST(a_fault_sticks)
                                 .max_blocks_per_req = 4,
                                 .num_threads = 1,
                                 .steps_in_flight = 2};
-    problem p;
+    problem good, bad;
     gpu_layer n;
-    problem_make(&p, &one_token);
-    gpu_layer_make(&n, &p.layer.head, &limits, NULL);
-    ck_assert_int_eq(step(&n, &p), ATTN_OK);
-    int32_t *table = p.table.host;
-    const int32_t page = table[1];
-    table[1] = 0x7FFFFFF0; /* no such page */
-    array_upload(&p.table);
-    ck_assert_int_eq(step(&n, &p), ATTN_E_DEVICE);
+    problem_make(&good, &one_token);
+    problem_make(&bad, &one_token);
+    ((int32_t *)bad.table.host)[1] = 0x7FFFFFF0; /* no such page */
+    array_upload(&bad.table);
+    gpu_layer_make(&n, &good.layer.head, &limits, NULL);
+    ck_assert_int_eq(step(&n, &good), ATTN_OK);
+    ck_assert_int_eq(step(&n, &bad), ATTN_E_DEVICE);
     ck_assert_msg(*gpu.err.message, "the fault has no text");
     printf("%s: %s\n", gpu.err.where, gpu.err.message);
-    table[1] = page; /* too late */
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2; i++) { /* nothing wrong with the step now */
         gpu.err = (attn_error){.struct_size = sizeof gpu.err};
-        ck_assert_int_eq(step(&n, &p), ATTN_E_DEVICE);
+        ck_assert_int_eq(step(&n, &good), ATTN_E_DEVICE);
         ck_assert_msg(*gpu.err.message, "the fault is forgotten");
         printf("%s: %s\n", gpu.err.where, gpu.err.message);
     }
     gpu_layer_drop(&n);
-    problem_drop(&p);
+    problem_drop(&bad);
+    problem_drop(&good);
 }
 END_TEST
 
