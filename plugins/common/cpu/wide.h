@@ -78,6 +78,19 @@ wd_sum(wd v)
 #endif
 }
 
+/* 2^f for f of [-1/2, 1/2], relative error 1e-10. */
+WD_INLINE wd
+wd_exp2_part(wd f)
+{
+    wd p = wd_set(1.5297323760701075e-05) * f + wd_set(0.0001546144469856913);
+    p = p * f + wd_set(0.001333350238616277);
+    p = p * f + wd_set(0.009618056678524637);
+    p = p * f + wd_set(0.055504108839096185);
+    p = p * f + wd_set(0.24022650922288757);
+    p = p * f + wd_set(0.6931471805599453);
+    return p * f + wd_set(1.0);
+}
+
 /* 2^x for x <= 0, relative error 1e-10; 0 below -1000, NaN stays NaN. */
 WD_INLINE wd
 wd_exp2(wd x)
@@ -85,13 +98,7 @@ wd_exp2(wd x)
     const wl deep = (wl)(x < wd_set(-1000.0));
     const wd y = (wd)(((wl)wd_set(-1000.0) & deep) | ((wl)x & ~deep));
     const wd t = y + wd_set(0x1.8p52), f = y - (t - wd_set(0x1.8p52));
-    wd p = wd_set(1.5297323760701075e-05) * f + wd_set(0.0001546144469856913);
-    p = p * f + wd_set(0.001333350238616277);
-    p = p * f + wd_set(0.009618056678524637);
-    p = p * f + wd_set(0.055504108839096185);
-    p = p * f + wd_set(0.24022650922288757);
-    p = p * f + wd_set(0.6931471805599453);
-    p = p * f + wd_set(1.0);
+    const wd p = wd_exp2_part(f);
     return (wd)(((wl)p + ((wl)t << 52)) & ~deep);
 }
 

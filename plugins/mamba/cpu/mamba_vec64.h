@@ -28,13 +28,7 @@ wd_exp2_any(wd x)
     const wd t = x + wd_set(6755399441055744.0), n = t - wd_set(6755399441055744.0);
     const wd f = x - n;
 #endif
-    wd p = wd_set(1.5297323760701075e-05) * f + wd_set(0.0001546144469856913);
-    p = p * f + wd_set(0.001333350238616277);
-    p = p * f + wd_set(0.009618056678524637);
-    p = p * f + wd_set(0.055504108839096185);
-    p = p * f + wd_set(0.24022650922288757);
-    p = p * f + wd_set(0.6931471805599453);
-    p = p * f + wd_set(1.0);
+    const wd p = wd_exp2_part(f);
 #if VL == 16
     return (wd)_mm512_scalef_pd((__m512d)p, (__m512d)n);
 #else
