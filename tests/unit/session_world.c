@@ -19,21 +19,22 @@ make_layer(uint64_t features)
     return l;
 }
 
+const attn_limits world_limits = {.struct_size = sizeof world_limits,
+                                  .max_reqs = 4,
+                                  .max_tokens = MAX_TOKENS,
+                                  .max_query_len = 12,
+                                  .max_seq_len = 16,
+                                  .max_blocks_per_req = 4};
+
 attn_status
 make_group(attn_session *session, uint64_t features, const char *backend,
            attn_group **group, attn_error *e)
 {
     attn_any_layer l = make_layer(features);
-    const attn_limits limits = {.struct_size = sizeof limits,
-                                .max_reqs = 4,
-                                .max_tokens = MAX_TOKENS,
-                                .max_query_len = 12,
-                                .max_seq_len = 16,
-                                .max_blocks_per_req = 4};
     const attn_group_params params = {.struct_size = sizeof params,
                                       .layer_index = ATTN_LAYER_INDEX_NONE,
                                       .layer = &l.head,
-                                      .limits = &limits,
+                                      .limits = &world_limits,
                                       .backend = backend};
     return attn_group_create(session, &params, group, e);
 }

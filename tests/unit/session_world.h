@@ -32,7 +32,8 @@ struct world {
 };
 
 extern struct world w;
-extern attn_error err; /* of the last call that failed */
+extern const attn_limits world_limits; /* what a step of the world needs */
+extern attn_error err;                 /* of the last call that failed */
 
 attn_any_layer make_layer(uint64_t features);
 attn_status make_group(attn_session *session, uint64_t features,

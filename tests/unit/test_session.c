@@ -387,16 +387,10 @@ END_TEST
 START_TEST(a_group_on_the_second_device)
 {
     const attn_any_layer l = make_layer(0);
-    const attn_limits limits = {.struct_size = sizeof limits,
-                                .max_reqs = 4,
-                                .max_tokens = MAX_TOKENS,
-                                .max_query_len = 12,
-                                .max_seq_len = 16,
-                                .max_blocks_per_req = 4};
     attn_group_params p = {.struct_size = sizeof p,
                            .layer_index = ATTN_LAYER_INDEX_NONE,
                            .layer = &l.head,
-                           .limits = &limits,
+                           .limits = &world_limits,
                            .device = 1};
     attn_session *session;
     attn_group *g;
@@ -427,16 +421,10 @@ END_TEST
 START_TEST(mirrors_lie_on_the_group_s_device)
 {
     const attn_any_layer l = make_layer(0);
-    const attn_limits limits = {.struct_size = sizeof limits,
-                                .max_reqs = 4,
-                                .max_tokens = MAX_TOKENS,
-                                .max_query_len = 12,
-                                .max_seq_len = 16,
-                                .max_blocks_per_req = 4};
     attn_group_params p = {.struct_size = sizeof p,
                            .layer_index = ATTN_LAYER_INDEX_NONE,
                            .layer = &l.head,
-                           .limits = &limits};
+                           .limits = &world_limits};
     attn_session *session;
     attn_group *g[2];
     attn_upload *u;
@@ -449,7 +437,7 @@ START_TEST(mirrors_lie_on_the_group_s_device)
     const attn_upload_params params = {
         .struct_size = sizeof params,
         .entry = attn_group_backend(g[0], ATTN_PHASE_ANY),
-        .limits = &limits};
+        .limits = &world_limits};
     attn_stream s = {.handle = 1, .device = {ATTN_DEVICE_EXT, 3}};
     make_step(4, mixed);
     ck_assert_good(attn_upload_create(&params, &u, &err), err);
