@@ -53,14 +53,27 @@ cache_name(uint32_t cache)
     return cache == ATTN_CACHE_WARM ? "warm" : "cold";
 }
 
+/* What memory gave beside the forwards, where that was seen: a share of what
+ * it gave at another time says little on a machine with neighbours. */
+static double
+share_of(const bench_bound *bound, const attn_bench_result *r)
+{
+    if (!strcmp(bound->name, "bandwidth") && r->stream_bytes > 0)
+        return r->cost.bytes / r->stream_bytes;
+    return bound->seconds / (r->forward.p50 * 1e-6);
+}
+
 static void
-add_roof(json_t *row, const attn_roof *roof, const bench_cell *c,
+add_roof(json_t *row, const attn_roof *measured, const bench_cell *c,
          const attn_bench_result *r)
 {
     const char *type =
         c->arithmetic ? c->arithmetic : layer_dtype(&c->layer.head);
+    attn_roof roof = *measured;
+    if (r->read_bytes > 0)
+        roof.read_bytes = r->read_bytes;
     const bench_bound bound =
-        bench_bind(roof, &r->cost, type, r->cache == ATTN_CACHE_WARM);
+        bench_bind(&roof, &r->cost, type, r->cache == ATTN_CACHE_WARM);
     const double seconds = r->forward.p50 * 1e-6;
     json_object_set_new(row, "arithmetic", out_text(type));
     json_object_set_new(row, "roof", out_text(bound.name));
@@ -68,7 +81,7 @@ add_roof(json_t *row, const attn_roof *roof, const bench_cell *c,
                         bound.name ? out_real(bound.value) : json_null());
     json_object_set_new(row, "share",
                         bound.name && seconds > 0
-                            ? out_real(bound.seconds / seconds)
+                            ? out_real(share_of(&bound, r))
                             : json_null());
     json_object_set_new(row, "flops_per_s", out_real(r->cost.flops / seconds));
     json_object_set_new(row, "bytes_per_s", out_real(r->cost.bytes / seconds));

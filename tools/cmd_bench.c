@@ -348,7 +348,8 @@ run(const cli_args *args)
     run_state s = {.args = args,
                    .how = {.seconds = 1,
                            .seed = 1,
-                           .use_graph = (uint32_t)cli_has(args, "graph")}};
+                           .use_graph = (uint32_t)cli_has(args, "graph"),
+                           .with_reads = 1}};
     uint32_t threads = 0;
     if (cli_has(args, "metadata"))
         return bench_metadata(args);

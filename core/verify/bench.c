@@ -16,6 +16,8 @@
 #define LEAST_SAMPLES 5u
 #define MOST_SAMPLES 100000u
 #define WARM_UP 2u
+#define SLICES 12u /* more than LEAST_SAMPLES */
+#define READ_SECONDS 6e-3
 
 /* One problem with several copies of its caches, taken in turn. */
 struct attn_bench {
@@ -30,7 +32,15 @@ struct attn_bench {
     double cache_bytes, llc;
     uint64_t from, to; /* events */
     uint32_t has_events;
+    attn_roof_reader *reader;
 };
+
+/* Times in the order of the steps; how many; reads beside each slice. */
+typedef struct samples {
+    double *build, *forward;
+    uint32_t count, num_slices;
+    double rate[SLICES], moved[SLICES];
+} samples;
 
 static double
 now(void)
@@ -123,6 +133,13 @@ take_copy(attn_bench *b, uint32_t k)
         b->trial->buffers[b->where[c]] = b->caches[k][c];
 }
 
+static uint32_t
+cache_reached(const attn_bench *b)
+{
+    return b->copies * b->cache_bytes >= 2 * b->llc ? ATTN_CACHE_COLD
+                                                    : ATTN_CACHE_WARM;
+}
+
 static attn_status
 make_graphs(attn_bench *b, attn_error *err)
 {
@@ -156,8 +173,13 @@ set_up(attn_bench *b, attn_registry *registry, const attn_entry *entry,
         s = attn_trial_load(b->trial, call, err);
     if (!s)
         s = add_copies(b, call, err);
-    if (s || !b->trial->place.service)
+    if (s)
         return s;
+    if (!b->trial->place.service)
+        return params->num_readers && cache_reached(b) == ATTN_CACHE_COLD
+                   ? attn_roof_reader_create(params->num_readers, &b->reader,
+                                             err)
+                   : ATTN_OK;
     const attn_device_service *d = b->trial->place.service;
     s = d->event_create(b->trial->place.device, &b->from, err);
     if (!s)
@@ -220,6 +242,7 @@ attn_bench_destroy(attn_bench *b)
     if (b->trial && b->copies)
         take_copy(b, 0);
     attn_trial_destroy(b->trial);
+    attn_roof_reader_destroy(b->reader);
     free(b);
 }
 
@@ -282,35 +305,78 @@ summary(double *x, uint32_t n)
     return t;
 }
 
+static double
+median(double *x, uint32_t n)
+{
+    qsort(x, n, sizeof *x, ascending);
+    return n ? x[n / 2] : 0;
+}
+
+/* Steps for so long, at least one, between two looks at the rate of reads. */
+static attn_status
+time_slice(attn_bench *b, double seconds, double *rate, samples *t,
+           attn_error *err)
+{
+    const uint32_t first = t->count;
+    attn_status s = ATTN_OK;
+    const double start = now();
+    do {
+        s = step(b, t->count, t->build + t->count, t->forward + t->count, err);
+        t->count++;
+    } while (!s && t->count < MOST_SAMPLES && now() - start < seconds);
+    if (s || !b->reader)
+        return s;
+    const double before = *rate;
+    *rate = attn_roof_reader_rate(b->reader, READ_SECONDS);
+    if (*rate <= 0)
+        return attn_error_set(err, ATTN_E_NOMEM, "bench",
+                              "could not start the reading threads");
+    const double typical = summary(t->forward + first, t->count - first).p50;
+    t->rate[t->num_slices] = (before + *rate) / 2;
+    t->moved[t->num_slices] = (before + *rate) / 2 * typical * 1e-6;
+    t->num_slices++;
+    return ATTN_OK;
+}
+
+static attn_status
+time_slices(attn_bench *b, double seconds, samples *t, attn_error *err)
+{
+    const double each = b->reader ? seconds / SLICES : seconds;
+    double rate =
+        b->reader ? attn_roof_reader_rate(b->reader, READ_SECONDS) : 0;
+    attn_status s = ATTN_OK;
+    for (uint32_t i = 0; !s && i < WARM_UP; i++)
+        s = step(b, i, t->build, t->forward, err);
+    const double start = now();
+    while (!s && t->count < MOST_SAMPLES &&
+           (t->count < LEAST_SAMPLES || now() - start < seconds))
+        s = time_slice(b, each, &rate, t, err);
+    return s;
+}
+
 attn_status
 attn_bench_measure(attn_bench *b, double seconds, attn_bench_result *result,
                    attn_error *err)
 {
-    double *build = malloc(MOST_SAMPLES * sizeof *build);
-    double *forward = malloc(MOST_SAMPLES * sizeof *forward);
-    attn_status s = ATTN_OK;
-    uint32_t n = 0;
-    if (!build || !forward)
-        s = attn_error_nomem(err, "bench", MOST_SAMPLES * sizeof *build);
-    for (uint32_t i = 0; !s && i < WARM_UP; i++)
-        s = step(b, i, build, forward, err);
-    const double start = now();
-    for (; !s && n < MOST_SAMPLES &&
-           (n < LEAST_SAMPLES || now() - start < seconds);
-         n++)
-        s = step(b, n, build + n, forward + n, err);
+    samples t = {.build = malloc(MOST_SAMPLES * sizeof *t.build),
+                 .forward = malloc(MOST_SAMPLES * sizeof *t.forward)};
+    attn_status s =
+        t.build && t.forward
+            ? time_slices(b, seconds, &t, err)
+            : attn_error_nomem(err, "bench", MOST_SAMPLES * sizeof *t.build);
     if (!s)
         *result = (attn_bench_result){
             .struct_size = sizeof *result,
-            .cache = b->copies * b->cache_bytes >= 2 * b->llc ? ATTN_CACHE_COLD
-                                                              : ATTN_CACHE_WARM,
-            .build = summary(build, n),
-            .forward = summary(forward, n),
+            .cache = cache_reached(b),
+            .build = summary(t.build, t.count),
+            .forward = summary(t.forward, t.count),
             .cost = b->cost,
             .copies_bytes = b->copies * b->cache_bytes,
             .verdict = b->verdict,
+            .read_bytes = median(t.rate, t.num_slices),
+            .stream_bytes = median(t.moved, t.num_slices),
         };
-    free(build);
-    free(forward);
+    free(t.build);
+    free(t.forward);
     return s;
 }

@@ -30,6 +30,13 @@ typedef struct worker {
     uint64_t seen;
 } worker;
 
+struct attn_roof_reader {
+    worker *workers;
+    uint32_t num_threads;
+    uint8_t *data;
+    size_t bytes;
+};
+
 static double
 now(void)
 {
@@ -96,15 +103,21 @@ together(worker *w, uint32_t n)
 }
 
 static double
-best(worker *w, uint32_t n, const attn_roof_loop *loop, double seconds)
+rate_of(attn_roof_reader *r, const attn_roof_loop *loop, double seconds)
+{
+    for (uint32_t i = 0; i < r->num_threads; i++) {
+        r->workers[i].loop = loop;
+        r->workers[i].seconds = seconds;
+    }
+    return together(r->workers, r->num_threads);
+}
+
+static double
+best(attn_roof_reader *r, const attn_roof_loop *loop, double seconds)
 {
     double most = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        w[i].loop = loop;
-        w[i].seconds = seconds / REPEATS;
-    }
     for (int i = 0; i < REPEATS; i++) {
-        const double rate = together(w, n);
+        const double rate = rate_of(r, loop, seconds / REPEATS);
         most = rate > most ? rate : most;
     }
     return most;
@@ -137,23 +150,17 @@ enough_bytes(void)
 }
 
 attn_status
-attn_roof_measure(uint32_t num_threads, double seconds, attn_roof *roof,
-                  attn_error *err)
+attn_roof_reader_create(uint32_t n, attn_roof_reader **reader, attn_error *err)
 {
-    const uint32_t n = num_threads ? num_threads : 1;
     const size_t part = enough_bytes() / n / STRIDE * STRIDE + STRIDE;
-    const attn_roof_loop f32 = attn_roof_f32(), f64 = attn_roof_f64(),
-                         bf16 = attn_roof_bf16();
-    if (roof->struct_size < offsetof(attn_roof, f64_flops))
-        return attn_error_set(err, ATTN_E_ARG, "roof.struct_size",
-                              "struct_size %u: at least %zu", roof->struct_size,
-                              offsetof(attn_roof, f64_flops));
+    attn_roof_reader *r = calloc(1, sizeof *r);
     worker *w = calloc(n, sizeof *w);
-    uint8_t *data = w ? mmap(NULL, part * n, PROT_READ | PROT_WRITE,
-                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-                      : MAP_FAILED;
+    uint8_t *data = r && w ? mmap(NULL, part * n, PROT_READ | PROT_WRITE,
+                                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+                           : MAP_FAILED;
     if (data == MAP_FAILED) {
         free(w);
+        free(r);
         return attn_error_nomem(err, "roof", part * n);
     }
     madvise(data, part * n, MADV_HUGEPAGE);
@@ -162,17 +169,53 @@ attn_roof_measure(uint32_t num_threads, double seconds, attn_roof *roof,
         w[i].data = data + i * part;
         w[i].bytes = part;
     }
+    *r = (attn_roof_reader){
+        .workers = w, .num_threads = n, .data = data, .bytes = part * n};
+    *reader = r;
+    return ATTN_OK;
+}
+
+void
+attn_roof_reader_destroy(attn_roof_reader *reader)
+{
+    if (!reader)
+        return;
+    munmap(reader->data, reader->bytes);
+    free(reader->workers);
+    free(reader);
+}
+
+double
+attn_roof_reader_rate(attn_roof_reader *reader, double seconds)
+{
+    return rate_of(reader, NULL, seconds);
+}
+
+attn_status
+attn_roof_measure(uint32_t num_threads, double seconds, attn_roof *roof,
+                  attn_error *err)
+{
+    const uint32_t n = num_threads ? num_threads : 1;
+    const attn_roof_loop f32 = attn_roof_f32(), f64 = attn_roof_f64(),
+                         bf16 = attn_roof_bf16();
+    attn_roof_reader *reader = NULL;
+    if (roof->struct_size < offsetof(attn_roof, f64_flops))
+        return attn_error_set(err, ATTN_E_ARG, "roof.struct_size",
+                              "struct_size %u: at least %zu", roof->struct_size,
+                              offsetof(attn_roof, f64_flops));
+    const attn_status s = attn_roof_reader_create(n, &reader, err);
+    if (s)
+        return s;
     seconds = seconds > 0 ? seconds : DEFAULT_SECONDS;
     attn_roof r = {.struct_size = sizeof r,
                    .num_threads = n,
                    .f32_kind = f32.kind,
                    .bf16_kind = bf16.kind ? bf16.kind : "f32"};
-    r.read_bytes = best(w, n, NULL, seconds);
-    r.f32_flops = best(w, n, &f32, seconds);
-    r.f64_flops = best(w, n, &f64, seconds);
-    r.bf16_flops = bf16.kind ? best(w, n, &bf16, seconds) : r.f32_flops;
-    munmap(data, part * n);
-    free(w);
+    r.read_bytes = best(reader, NULL, seconds);
+    r.f32_flops = best(reader, &f32, seconds);
+    r.f64_flops = best(reader, &f64, seconds);
+    r.bf16_flops = bf16.kind ? best(reader, &bf16, seconds) : r.f32_flops;
+    attn_roof_reader_destroy(reader);
     if (r.read_bytes <= 0)
         return attn_error_set(err, ATTN_E_NOMEM, "roof",
                               "could not start %u threads", n);

@@ -3,6 +3,7 @@
 #ifndef ATTN_VERIFY_ROOF_H
 #define ATTN_VERIFY_ROOF_H
 
+#include <attn/types.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,5 +25,16 @@ size_t attn_roof_cache(void);
 
 /* [any] Reads `bytes` (a multiple of 1024) once; returns something of it. */
 uint64_t attn_roof_read(const void *data, size_t bytes);
+
+/* So many threads, each with a part of an array that no cache holds. */
+typedef struct attn_roof_reader attn_roof_reader;
+
+/* [any] Allocates and fills the array; num_threads >= 1. ATTN_E_NOMEM. */
+attn_status attn_roof_reader_create(uint32_t num_threads,
+                                    attn_roof_reader **reader, attn_error *err);
+void attn_roof_reader_destroy(attn_roof_reader *reader);
+/* [any] All threads read for so long; bytes per second of them together. 0
+ * when a thread could not be started. One call at a time. */
+double attn_roof_reader_rate(attn_roof_reader *reader, double seconds);
 
 #endif

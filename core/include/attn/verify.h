@@ -308,8 +308,10 @@ typedef struct attn_bench_params {
     uint32_t num_threads; /* 0: the executor's */
     uint32_t cache;       /* ATTN_CACHE_* wanted */
     uint64_t seed;
-    uint32_t skip_check; /* 1: time even a wrong result */
-    uint32_t use_graph;  /* device: time a graph launch */
+    uint32_t skip_check;  /* 1: time even a wrong result */
+    uint32_t use_graph;   /* device: time a graph launch */
+    uint32_t num_readers; /* host: threads of streaming reads beside; 0: none */
+    uint32_t reserved;
 } attn_bench_params;
 
 /* Percentiles in microseconds. */
@@ -327,6 +329,9 @@ typedef struct attn_bench_result {
     attn_cost cost;
     double copies_bytes; /* all copies of the caches together */
     attn_verdict verdict;
+    /* Streaming reads between the forwards; 0: not measured. */
+    double read_bytes;   /* per second, median */
+    double stream_bytes; /* what they move in the time of one forward */
 } attn_bench_result;
 
 typedef struct attn_bench attn_bench;
@@ -339,7 +344,11 @@ ATTN_API attn_status attn_bench_create(attn_registry *registry,
                                        attn_bench **bench, attn_error *err);
 ATTN_API void attn_bench_destroy(attn_bench *bench);
 /* [main] Warms up, then times build and forward for about `seconds`, each at
- * least 5 times. On a device, by its events. */
+ * least 5 times. On a device, by its events. With num_readers, and where the
+ * caches are cold: in slices, before and after each of which that many threads
+ * read for some milliseconds, since the memory of a shared machine is twice as
+ * fast in one second as in the next. stream_bytes is the median over slices
+ * of the slice's median forward times the mean of the two rates beside it. */
 ATTN_API attn_status attn_bench_measure(attn_bench *bench, double seconds,
                                         attn_bench_result *result,
                                         attn_error *err);
