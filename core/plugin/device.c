@@ -88,7 +88,7 @@ number_names(attn_found_device *devices, uint32_t count)
 }
 
 /* Those of the type, of all that the service counts. One that does not answer
- * is left out, unless there is no other. */
+ * is left out, unless there is no other: an error, as no row tells of it. */
 static attn_status
 collect(const attn_device_service *service, uint32_t count, int32_t type,
         attn_found_device *devices, uint32_t *num_found, attn_error *err)
@@ -99,8 +99,8 @@ collect(const attn_device_service *service, uint32_t count, int32_t type,
         const attn_status status = look_at(service, i, type, &devices[n], &why);
         n += status == ATTN_OK;
         if (status != ATTN_OK && status != ATTN_E_NOT_FOUND)
-            attn_log_write(ATTN_LOG_WARN, "plugin", "device %u is left out: %s",
-                           i, why.message);
+            attn_log_write(ATTN_LOG_ERROR, "plugin",
+                           "device %u is left out: %s", i, why.message);
     }
     if (n == 0 && why.status != ATTN_OK)
         return attn_error_set(err, why.status, "device", "%s", why.message);
