@@ -95,9 +95,7 @@ can_write(const char *path)
     snprintf(above, sizeof above, "%s", path);
     while (access(above, F_OK) && errno == ENOENT) {
         char *slash = strrchr(above, '/');
-        if (!slash || slash == above)
-            break;
-        *slash = 0;
+        slash[slash == above] = 0;
     }
     return !access(above, W_OK | X_OK);
 }
