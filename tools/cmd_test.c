@@ -4,6 +4,7 @@
 #include "output.h"
 #include "rows.h"
 #include <attn/verify.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -63,6 +64,29 @@ on_progress(void *arg, const char *backend, const char *rung, uint32_t done,
         cli_progress("%s: %s", backend, rung);
 }
 
+/* One word to a shell; the caller frees it. NULL: no memory. */
+static char *
+shell_word(const char *word)
+{
+    const size_t n = strlen(word);
+    const size_t plain = strspn(word, "abcdefghijklmnopqrstuvwxyz"
+                                      "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                      "%+,-./:=@_");
+    char *text = malloc(4 * n + 3), *end = text;
+    if (!text)
+        return NULL;
+    if (n && plain == n)
+        return strcpy(text, word);
+    *end++ = '\'';
+    for (; *word; word++)
+        if (*word == '\'')
+            end = stpcpy(end, "'\\''");
+        else
+            *end++ = *word;
+    stpcpy(end, "'");
+    return text;
+}
+
 static json_t *
 reproduce(const cli_args *args, const char *command)
 {
@@ -71,9 +95,13 @@ reproduce(const cli_args *args, const char *command)
         return json_null();
     if (!config)
         return out_text(command);
-    return strpbrk(config, " \t$&;()<>|*?\"\\`")
-               ? out_format("%s --config '%s'", command, config)
-               : out_format("%s --config %s", command, config);
+    char *word = shell_word(config), *whole = NULL;
+    if (word && asprintf(&whole, "%s --config %s", command, word) < 0)
+        whole = NULL;
+    json_t *text = whole ? out_text(whole) : json_null();
+    free(word);
+    free(whole);
+    return text;
 }
 
 static void
