@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -135,11 +136,12 @@ write_all(int fd, const void *data, uint64_t bytes)
 
 static attn_status
 write_file(const attn_call *call, const attn_strbuf *header,
-           const char *temporary, const char *path, attn_error *err)
+           const char *temporary, const char *target, const char *path,
+           attn_error *err)
 {
     struct stat st;
     /* A device must not be replaced by a file. */
-    if (lstat(path, &st) == 0 && !S_ISREG(st.st_mode))
+    if (stat(target, &st) == 0 && !S_ISREG(st.st_mode))
         return attn_error_set(err, ATTN_E_IO, "path",
                               "cannot write %s: not a regular file", path);
     int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
@@ -155,7 +157,7 @@ write_file(const attn_call *call, const attn_strbuf *header,
         errnum = errno;
         good = 0;
     }
-    if (good && rename(temporary, path) == 0)
+    if (good && rename(temporary, target) == 0)
         return ATTN_OK;
     if (good)
         errnum = errno;
@@ -183,11 +185,14 @@ attn_call_store(const attn_call *call, const char *path, attn_error *err)
 {
     attn_strbuf header = {0}, temporary = {0};
     attn_status s = make_header(call, &header, err);
-    attn_strbuf_addf(&temporary, "%s.%ld.tmp", path, (long)getpid());
+    char *behind = realpath(path, NULL); /* of a link */
+    const char *target = behind ? behind : path;
+    attn_strbuf_addf(&temporary, "%s.%ld.tmp", target, (long)getpid());
     if (s == ATTN_OK && temporary.failed)
         s = attn_error_nomem(err, "call", 0);
     if (s == ATTN_OK)
-        s = write_file(call, &header, temporary.data, path, err);
+        s = write_file(call, &header, temporary.data, target, path, err);
+    free(behind);
     attn_strbuf_free(&header);
     attn_strbuf_free(&temporary);
     return s;

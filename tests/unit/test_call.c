@@ -2,6 +2,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <attn/verify.h>
 
@@ -122,6 +124,35 @@ START_TEST(a_missing_file_is_an_io_error)
 }
 END_TEST
 
+/* A link is followed: what it names is replaced, or refused as itself. */
+START_TEST(links_are_followed)
+{
+    attn_error err = ATTN_ERROR_INIT;
+    uint8_t file[2048];
+    char dir[] = "/tmp/attn-call.XXXXXX", link[64], target[64];
+    struct stat st;
+    attn_call *call = NULL;
+    const size_t n = make_file(file, FILES[0].header, FILES[0].bytes);
+    ck_assert_good(attn_call_parse("x", file, n, &call, &err), err);
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    snprintf(link, sizeof link, "%s/link", dir);
+    snprintf(target, sizeof target, "%s/target", dir);
+    ck_assert_int_eq(symlink("target", link), 0);
+    fclose(fopen(target, "w"));
+    ck_assert_good(attn_call_store(call, link, &err), err);
+    ck_assert(!lstat(link, &st) && S_ISLNK(st.st_mode));
+    ck_assert(!stat(target, &st) && st.st_size > 0);
+    unlink(target);
+    unlink(link);
+    ck_assert_int_eq(symlink("/dev/null", link), 0);
+    ck_assert_int_eq(attn_call_store(call, link, &err), ATTN_E_IO);
+    ck_assert(!lstat(link, &st) && S_ISLNK(st.st_mode));
+    unlink(link);
+    ck_assert_int_eq(rmdir(dir), 0);
+    attn_call_free(call);
+}
+END_TEST
+
 /* Index tensors are checked before anybody follows them. */
 START_TEST(bad_indices_are_refused)
 {
@@ -168,6 +199,7 @@ main(void)
                         (int)(sizeof FILES / sizeof *FILES));
     tcase_add_test(t, every_cut_is_refused);
     tcase_add_test(t, a_missing_file_is_an_io_error);
+    tcase_add_test(t, links_are_followed);
     tcase_add_test(t, bad_indices_are_refused);
     return unit_run_case("call", t);
 }

@@ -49,8 +49,10 @@ ATTN_API attn_status attn_call_add(attn_call *call, const char *name,
                                    attn_dtype dtype, uint32_t ndim,
                                    const int64_t *shape, const void *data,
                                    attn_call_tensor **tensor, attn_error *err);
-/* [any] Writes it atomically (temporary file beside it, rename). ATTN_E_IO
- * with errno in native; ATTN_E_UNSUPPORTED: a vendor's family. */
+/* [any] Writes it atomically (temporary file beside it, rename); a link keeps
+ * its place, the file that it names is replaced. ATTN_E_IO with errno in
+ * native, or 0 for what is no regular file; ATTN_E_UNSUPPORTED: a vendor's
+ * family. */
 ATTN_API attn_status attn_call_store(const attn_call *call, const char *path,
                                      attn_error *err);
 
