@@ -76,6 +76,20 @@ judge(const attn_reference *ref, const attn_call *result, const char *what)
         ck_assert_msg(v[i].pass, "%s: %s", what, v[i].reason);
 }
 
+/* Every machine has the first level. */
+static int
+opened(harness *h, const expectation *e, uint32_t threads, const char *level,
+       const char *value)
+{
+    const int open = harness_open(h, e->file, e->backend, threads, level,
+                                  value ? e->key : NULL, value);
+    ck_assert_msg(open || strcmp(level, state_levels[0]), "%s refuses %s",
+                  e->backend, level);
+    if (!open)
+        printf("skipped: this machine lacks %s\n", level);
+    return open;
+}
+
 static void
 run_once(const expectation *e, const char *level, const char *value,
          const attn_call *call, const attn_reference *ref, const char *what)
@@ -84,14 +98,12 @@ run_once(const expectation *e, const char *level, const char *value,
     harness h;
     snprintf(text, sizeof text, "%s%s%s%s%s, %s", level, value ? " " : "",
              value ? e->key : "", value ? " " : "", value ? value : "", what);
-    if (harness_open(&h, e->file, e->backend, 2, level, value ? e->key : NULL,
-                     value)) {
+    if (opened(&h, e, 2, level, value)) {
         h.block_pad = e->block_pad;
         attn_call *result = harness_run(&h, call);
         judge(ref, result, text);
         attn_call_free(result);
-    } else
-        printf("skipped: this machine lacks %s\n", level);
+    }
     harness_close(&h);
 }
 
@@ -126,7 +138,7 @@ expect_invariant(const expectation *e, const char *level, const attn_layer *l,
     attn_call *first = NULL, *call = state_call(l, spec, seed, 0);
     for (uint32_t threads = 1; threads <= 4; threads++) {
         harness h;
-        if (harness_open(&h, e->file, e->backend, threads, level, NULL, NULL)) {
+        if (opened(&h, e, threads, level, NULL)) {
             attn_call *result = harness_run(&h, call);
             const char *bad = first ? harness_differ(first, result) : NULL;
             ck_assert_msg(!bad, "%s, %u threads: %s", level, threads, bad);
