@@ -3,10 +3,12 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "plugin/trust.h"
 #include "unit.h"
 
 static attn_error err;
@@ -93,13 +95,21 @@ START_TEST(a_hang)
 END_TEST
 
 /* In a tree that others may write to, attn-probe is not run at all. */
+static bool
+probe_is_distrusted(void)
+{
+    char path[PATH_MAX], program[PATH_MAX];
+    const char *top = getenv("top_builddir");
+    snprintf(path, sizeof path, "%s/attn-probe", top ? top : ".");
+    return realpath(path, program) && access(program, X_OK) == 0 &&
+           attn_trust_check(program, &err) != ATTN_OK;
+}
+
 int
 main(void)
 {
-    attn_file none = {.path = "/nonexistent/gone.so"};
-    uint32_t harmful;
     err = ATTN_ERROR_INIT;
-    if (probe(&none, 20000, &harmful) == ATTN_E_IO) {
+    if (probe_is_distrusted()) {
         printf("skipped: %s\n", err.message);
         return 77;
     }
