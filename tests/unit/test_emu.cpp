@@ -2,6 +2,7 @@
 // Every detector of the emulated GPU has a kernel here that must trip it, and
 // one beside it that does the same work rightly and must not.
 #include "common/gpu/mfma.h"
+#include "common/gpu/on_device.h"
 
 #include "emu_case.h"
 
@@ -191,10 +192,23 @@ shuffle_sum(const void *p)
         v += shfl_xor(v, i);
     gstore(args(p).data + tid(), v);
 }
+void
+uniform_thread(const void *)
+{
+    uniform(tid());
+}
+void
+uniform_warp(const void *)
+{
+    uniform(tid() / 32);
+}
 START_TEST(missing_lanes)
 {
     expect(outcome(shuffle_in_branch, 32, 0, Params{}),
            "lanes missing from an exchange");
+    expect(outcome(uniform_thread, 64, 0, Params{}),
+           "not uniform: 1 on lane 1, 0 on lane 0");
+    clean(outcome(uniform_warp, 64, 0, Params{}));
     float *data = static_cast<float *>(emu::memory_alloc(32 * sizeof(float)));
     clean(outcome(shuffle_sum, 32, 0, Params{data, 0}));
     for (int i = 0; i < 32; i++)
@@ -309,6 +323,38 @@ START_TEST(matrix_layouts)
 }
 END_TEST
 
+struct MarkKernel {
+    struct Params {
+        int *mark;
+    };
+    static constexpr uint32_t kThreads = 32;
+    static constexpr const char *kName = "mark";
+    static void run(const Params &p)
+    {
+        *p.mark = 1;
+    }
+};
+START_TEST(stream_of_another_device)
+{
+    int mark = 0;
+    attn_error err = {};
+    err.struct_size = sizeof err;
+    attn_stream s = {};
+    setenv("EMU_DEVICES", "2", 1);
+    ck_assert_int_eq(service.stream_create({device_type, 1}, &s, &err),
+                     ATTN_OK);
+    ck_assert_int_eq(launch<MarkKernel>(s, 1, 0, {&mark}, &err), ATTN_E_DEVICE);
+    ck_assert_str_eq(err.message, "a stream of device 1 while 0 is current");
+    ck_assert_int_eq(mark, 0);
+    {
+        const OnDevice here(1);
+        ck_assert_int_eq(launch<MarkKernel>(s, 1, 0, {&mark}, &err), ATTN_OK);
+    }
+    ck_assert_int_eq(mark, 1);
+    service.stream_destroy(&s);
+}
+END_TEST
+
 START_TEST(number_formats)
 {
     for (uint32_t c = 0; c < 65536; c++) {
@@ -346,6 +392,7 @@ main()
     tcase_add_test(c, divergent_barriers);
     tcase_add_test(c, missing_lanes);
     tcase_add_test(c, async_copies);
+    tcase_add_test(c, stream_of_another_device);
     tcase_add_test(c, matrix_layouts);
     tcase_add_test(c, number_formats);
     suite_add_tcase(s, c);
