@@ -84,13 +84,12 @@ make_case(const attn_any_layer *l, uint32_t flags, attn_call **call)
     return attn_case_make(&params, call, &err);
 }
 
-/* The way of a call that is made up, kept in a file and judged. */
+/* The way of a call that is made up, kept in a file and answered. */
 static attn_status
-judge(const attn_any_layer *l, const char *path)
+answer(const attn_any_layer *l, const char *path)
 {
     attn_call *made = NULL, *loaded = NULL;
     attn_reference *reference = NULL;
-    uint32_t pass;
     attn_status s = make_case(l, ATTN_CASE_NEW_TOKENS, &made);
     if (s == ATTN_OK)
         s = attn_call_store(made, path, &err);
@@ -98,10 +97,6 @@ judge(const attn_any_layer *l, const char *path)
         s = attn_call_load(path, &loaded, &err);
     if (s == ATTN_OK)
         s = attn_reference_create(loaded, 64, 0, &reference, &err);
-    /* The call has no outputs: they are what is compared last. */
-    if (s == ATTN_OK &&
-        attn_compare(reference, made, NULL, &pass, &err) != ATTN_E_NOMEM)
-        s = ATTN_OK;
     attn_reference_free(reference);
     attn_call_free(loaded);
     attn_call_free(made);
@@ -170,12 +165,12 @@ bench(const attn_any_layer *l)
         }                                                                     \
     } while (0)
 
-START_TEST(judging)
+START_TEST(answering)
 {
     char path[64];
     attn_any_layer l = make_layer(&layers[_i]);
     snprintf(path, sizeof path, "attn-shortage-%d-%ld.tmp", _i, (long)getpid());
-    EACH_ALLOCATION(judge(&l, path), 30);
+    EACH_ALLOCATION(answer(&l, path), 30);
     ck_assert_int_eq(unlink(path), 0);
 }
 END_TEST
@@ -233,7 +228,7 @@ main(void)
 {
     TCase *all = tcase_create("all");
     tcase_set_timeout(all, 120);
-    tcase_add_loop_test(all, judging, 0, NUM_LAYERS);
+    tcase_add_loop_test(all, answering, 0, NUM_LAYERS);
     tcase_add_test(all, running);
     tcase_add_test(all, a_roof_fits_its_caller);
     return unit_run_case("shortage", all);
