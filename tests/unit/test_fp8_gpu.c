@@ -2,8 +2,7 @@
 /* Every code of both fp8 types through a flash backend with a device service:
  * update_cache writes it, decode and prefill read it. One key a request, so its
  * weight is 1 and the output is what the code says; the query picks one column
- * of the key, so lse is what the code says too. Takes each emulated plugin that
- * was built. */
+ * of the key, so lse is what the code says too. Takes both emulated plugins. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
