@@ -4,11 +4,10 @@
  * thread; fails below 3 times its speed. Not run by `make check`: `make
  * tests/unit/bench_mamba_cpu` and run it on an idle machine. */
 #include "state_harness.h"
+#include "suite.h"
 
 #include <attn/base.h>
-#include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
 
 #define TOKENS 1024
@@ -153,16 +152,9 @@ END_TEST
 int
 main(void)
 {
-    Suite *s = suite_create("mamba.cpu prefill");
     TCase *t = tcase_create("bench");
-    SRunner *r;
 
     tcase_set_timeout(t, 120);
     tcase_add_test(t, bench_prefill);
-    suite_add_tcase(s, t);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return unit_run_case("mamba.cpu prefill", t);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* device_array.h - tensors on the device of gpu_plugin.h, and small numbers. */
+/* device_array.h - tensors on the device of gpu_plugin.h. */
 #ifndef DEVICE_ARRAY_H
 #define DEVICE_ARRAY_H
 
@@ -25,12 +25,6 @@ void array_download(array *a);
 void array_fill(array *a, uint8_t value);
 /* Which element of the host's bytes [i, j, k, l] is. */
 int64_t array_at(const array *a, int64_t i, int64_t j, int64_t k, int64_t l);
-
-/* bf16, or f16. */
-double half_value(uint16_t h, int bf16);
-uint16_t half_of(double v, int bf16); /* rounds toward zero */
-/* e5m2, or e4m3: from the fields of the code. */
-double fp8_value(uint32_t code, int e5m2);
 
 /* The next of a fixed sequence in (-1, 1). */
 double draw(void);

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "small_float.h"
+
 static void
 fill_cache(problem *p, array *a, int width)
 {

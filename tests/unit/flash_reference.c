@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "small_float.h"
+
 static double
 kv_value(const problem *p, const array *a, int64_t block, int64_t slot,
          int64_t h, int64_t d)

@@ -61,19 +61,6 @@ gpu_close(void)
     gpu.service->stream_destroy(&gpu.stream);
 }
 
-int
-gpu_run_case(const char *name, TCase *tests)
-{
-    Suite *s = suite_create(name);
-    suite_add_tcase(s, tests);
-    SRunner *r = srunner_create(s);
-    srunner_set_fork_status(r, CK_NOFORK);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed;
-}
-
 static void *
 device_bytes(size_t bytes)
 {

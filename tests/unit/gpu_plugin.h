@@ -32,9 +32,6 @@ extern gpu_plugin gpu;
 int gpu_open(const char *file);
 void gpu_close(void);
 
-/* Runs a suite of this one case without forking; its failures. */
-int gpu_run_case(const char *name, TCase *tests);
-
 /* A builder bound to device memory, with one layer prepared. */
 typedef struct gpu_layer {
     attn_ctx *ctx;

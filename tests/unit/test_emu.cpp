@@ -5,6 +5,7 @@
 #include "common/gpu/on_device.h"
 
 #include "emu_case.h"
+#include "suite.h"
 
 #include <cstdlib>
 #include <cstring>
@@ -384,7 +385,6 @@ END_TEST
 int
 main()
 {
-    Suite *s = suite_create("emu");
     TCase *c = tcase_create("detectors");
     tcase_add_test(c, unwritten);
     tcase_add_test(c, races);
@@ -395,10 +395,5 @@ main()
     tcase_add_test(c, stream_of_another_device);
     tcase_add_test(c, matrix_layouts);
     tcase_add_test(c, number_formats);
-    suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return unit_run_case("emu", c);
 }

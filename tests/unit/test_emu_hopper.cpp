@@ -5,6 +5,7 @@
 #include "common/gpu/hopper.h"
 
 #include "emu_case.h"
+#include "suite.h"
 
 #include <cstdlib>
 
@@ -298,16 +299,10 @@ END_TEST
 int
 main()
 {
-    Suite *s = suite_create("emulated sm_90a");
     TCase *c = tcase_create("hopper");
     tcase_add_test(c, bulk_copies);
     tcase_add_test(c, memory_barriers);
     tcase_add_test(c, products);
     tcase_add_test(c, wrong_products);
-    suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return unit_run_case("emulated sm_90a", c);
 }

@@ -7,6 +7,7 @@
 
 #include "flash_problem.h"
 #include "gpu_plugin.h"
+#include "suite.h"
 
 static const spec one_token = {.name = "fault",
                                .reqs = 1,
@@ -98,7 +99,7 @@ main(void)
     TCase *c = tcase_create("fault");
     tcase_set_timeout(c, 60);
     tcase_add_test(c, a_fault_sticks);
-    const int failed = gpu_run_case("a fault of the device", c);
+    const int status = unit_run_as(CK_NOFORK, "a fault of the device", c);
     gpu_close();
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return status;
 }

@@ -2,12 +2,11 @@
 /* flash.cpu against an f64 reference: every level of this CPU x features x
  * types. */
 #include "flash_driver.h"
+#include "suite.h"
 
 #include "../../plugins/common/cpu/isa.h"
 #include "../../plugins/common/cpu/number.h"
-#include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #define F32 ((attn_dtype)ATTN_F32)
 #define F16 ((attn_dtype)ATTN_F16)
@@ -469,7 +468,6 @@ int
 main(void)
 {
     const int levels = (int)cpu_isa_best() + 1;
-    Suite *s = suite_create("flash.cpu");
     TCase *t = tcase_create("levels");
     tcase_set_timeout(t, 300);
     tcase_add_loop_test(t, features_f32, 0, levels);
@@ -486,10 +484,5 @@ main(void)
     tcase_add_loop_test(t, fp8_through_kernels, 0, levels);
     tcase_add_loop_test(t, fp8_codes, 0, 2);
     tcase_add_test(t, update);
-    suite_add_tcase(s, t);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return unit_run_case("flash.cpu", t);
 }

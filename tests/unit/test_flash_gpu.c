@@ -9,6 +9,8 @@
 
 #include "flash_problem.h"
 #include "gpu_plugin.h"
+#include "small_float.h"
+#include "suite.h"
 
 /* clang-format off */
 static const spec specs[] = {
@@ -408,7 +410,7 @@ main(int argc, char **argv)
     if (opened != EXIT_SUCCESS)
         return opened;
     TCase *c = cases_of(argv + (argc > 0));
-    const int failed = gpu_run_case("flash on a device", c);
+    const int status = unit_run_as(CK_NOFORK, "flash on a device", c);
     gpu_close();
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return status;
 }

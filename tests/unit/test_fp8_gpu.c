@@ -9,6 +9,8 @@
 
 #include "device_array.h"
 #include "gpu_plugin.h"
+#include "small_float.h"
+#include "suite.h"
 
 #define CODES 256
 #define REQS 4 /* codes of one step */
@@ -235,18 +237,18 @@ run_suite(void)
     tcase_set_timeout(c, 300);
     tcase_add_loop_test(c, read_codes, 0, 4);
     tcase_add_loop_test(c, write_codes, 0, 2);
-    return gpu_run_case("fp8 codes on a device", c);
+    return unit_run_as(CK_NOFORK, "fp8 codes on a device", c);
 }
 
 int
 main(void)
 {
-    int failed = 0;
+    int failed = EXIT_SUCCESS;
     for (size_t i = 0; i < sizeof plugins / sizeof plugins[0]; i++) {
         if (gpu_open(plugins[i]))
             return EXIT_FAILURE;
-        failed += run_suite();
+        failed |= run_suite();
         gpu_close();
     }
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return failed;
 }

@@ -10,7 +10,7 @@
 #include <functional>
 #include <set>
 
-#include <check.h>
+#include "suite.h"
 
 /* Clocks of the worst group: lanes [0, lanes) access `bytes` at address(lane).
  */
@@ -119,13 +119,7 @@ END_TEST
 int
 main()
 {
-    Suite *s = suite_create("lds_banks");
     TCase *t = tcase_create("banks");
     tcase_add_test(t, test_each_width);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return unit_run_case("lds_banks", t);
 }

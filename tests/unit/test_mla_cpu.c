@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "state_expect.h"
+#include "suite.h"
 
 #include <attn/base.h>
 
-#include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const attn_dtype F32 = ATTN_F32, F16 = ATTN_F16, BF16 = ATTN_BF16;
@@ -258,7 +257,6 @@ END_TEST
 int
 main(void)
 {
-    Suite *s = suite_create("mla.cpu");
     TCase *t = tcase_create("all");
     tcase_set_timeout(t, 120);
     tcase_add_loop_test(t, test_types, 0, NUM_PAIRS);
@@ -272,10 +270,5 @@ main(void)
     tcase_add_test(t, test_fp8_store);
     tcase_add_test(t, test_block_stride);
     tcase_add_test(t, test_refusal);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return unit_run_case("mla.cpu", t);
 }

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <check.h>
 #include <glob.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <attn/verify.h>
 
 #include "base/error.h"
+#include "suite.h"
 
 /* Recorded values were computed in double precision by other code from the
  * same stored inputs: what remains is the order of summation, and where the
@@ -108,16 +107,10 @@ END_TEST
 int
 main(void)
 {
-    Suite *s = suite_create("oracle");
     TCase *t = tcase_create("recorded");
     tcase_set_timeout(t, 60);
     tcase_add_test(t, recorded_calls);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_set_fork_status(r, CK_NOFORK);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
+    const int status = unit_run_as(CK_NOFORK, "oracle", t);
     printf("%zu recorded calls, %zu outputs\n", files, blocks);
-    return failed ? 1 : files ? 0 : 77;
+    return status || files ? status : 77;
 }
