@@ -94,19 +94,30 @@ point(const attn_spec_request *requests, uint32_t n, uint32_t block_size,
 }
 
 static int
-fill(const char *spec, const attn_spec_request *requests, uint64_t seed,
-     batch_made *m)
+check_size(const char *spec, uint32_t max_tokens, const batch_made *m)
+{
+    const attn_batch *b = &m->batch;
+    const uint32_t cols = m->group.block_table_cols;
+
+    if (b->num_tokens > max_tokens)
+        return cli_fail(CLI_USAGE, "batch spec '%s': %u tokens, at most %u",
+                        spec, b->num_tokens, max_tokens);
+    if ((uint64_t)b->num_reqs * cols > MAX_ENTRIES || !m->group.num_blocks)
+        return cli_fail(CLI_USAGE,
+                        "batch spec '%s': a block table of %u rows and %u "
+                        "columns, at most %llu entries",
+                        spec, b->num_reqs, cols,
+                        (unsigned long long)MAX_ENTRIES);
+    return CLI_OK;
+}
+
+static int
+fill(const attn_spec_request *requests, uint64_t seed, batch_made *m)
 {
     attn_batch *b = &m->batch;
     attn_kv_group *g = &m->group;
     attn_error err = CLI_ERROR_INIT;
-    uint64_t entries = (uint64_t)b->num_reqs * g->block_table_cols;
 
-    if (entries > MAX_ENTRIES || g->num_blocks == 0)
-        return cli_fail(CLI_USAGE,
-                        "batch spec '%s': a block table of %u rows "
-                        "and %u columns is too large",
-                        spec, b->num_reqs, g->block_table_cols);
     if (!allocate(m, b->num_reqs, b->num_tokens, g->block_table_cols))
         return cli_fail(CLI_INTERNAL, "out of memory");
     fill_lengths(requests, m);
@@ -124,24 +135,41 @@ fill(const char *spec, const attn_spec_request *requests, uint64_t seed,
 }
 
 int
-batch_make(const char *spec, uint32_t block_size, uint64_t seed,
-           batch_made *made)
+batch_requests(const char *spec, attn_spec_request **requests, uint32_t *count)
 {
     attn_error err = CLI_ERROR_INIT;
+
+    if (attn_batch_spec_parse(spec, NULL, 0, count, &err))
+        return cli_fail_error(&err);
+    if (*count > BATCH_MAX_REQUESTS)
+        return cli_fail(CLI_USAGE, "batch spec '%s': %u requests, at most %u",
+                        spec, *count, BATCH_MAX_REQUESTS);
+    *requests = calloc(*count, sizeof **requests);
+    if (!*requests)
+        return cli_fail(CLI_INTERNAL, "out of memory");
+    if (!attn_batch_spec_parse(spec, *requests, *count, count, &err))
+        return CLI_OK;
+    free(*requests);
+    *requests = NULL;
+    return cli_fail_error(&err);
+}
+
+int
+batch_make(const char *spec, uint32_t block_size, uint64_t seed,
+           uint32_t max_tokens, batch_made *made)
+{
     attn_spec_request *requests;
     uint32_t n;
     int rc;
 
     memset(made, 0, sizeof *made);
-    if (attn_batch_spec_parse(spec, NULL, 0, &n, &err))
-        return cli_fail_error(&err);
-    requests = calloc(n, sizeof *requests);
-    if (!requests || attn_batch_spec_parse(spec, requests, n, &n, &err)) {
-        free(requests);
-        return cli_fail(CLI_INTERNAL, "out of memory");
-    }
+    rc = batch_requests(spec, &requests, &n);
+    if (rc != CLI_OK)
+        return rc;
     point(requests, n, block_size, made);
-    rc = fill(spec, requests, seed, made);
+    rc = check_size(spec, max_tokens, made);
+    if (rc == CLI_OK)
+        rc = fill(requests, seed, made);
     free(requests);
     return rc;
 }

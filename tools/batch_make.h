@@ -18,10 +18,17 @@ typedef struct batch_made {
     int64_t *slots;
 } batch_made;
 
-/* CLI_OK, or an exit code after the message. Freed by batch_made_free in
- * either case. */
+#define BATCH_MAX_REQUESTS ((1u << 24) - 1)
+
+/* A batch spec's requests, at most BATCH_MAX_REQUESTS. CLI_OK, or an exit code
+ * after the message. The caller frees *requests. */
+int batch_requests(const char *spec, attn_spec_request **requests,
+                   uint32_t *count);
+
+/* A batch of at most max_tokens new tokens. CLI_OK, or an exit code after the
+ * message. Freed by batch_made_free in either case. */
 int batch_make(const char *spec, uint32_t block_size, uint64_t seed,
-               batch_made *made);
+               uint32_t max_tokens, batch_made *made);
 void batch_made_free(batch_made *made);
 
 #endif /* BATCH_MAKE_H */

@@ -169,23 +169,10 @@ bench_match(json_t *rows, json_t *row)
         for (size_t k = 0; k < CLI_COUNT(keys); k++)
             same += (size_t)json_equal(json_object_get(old, keys[k]),
                                        json_object_get(row, keys[k]));
-        if (same == CLI_COUNT(keys))
+        if (same == CLI_COUNT(keys) &&
+            json_is_true(json_object_get(old, "graph")) ==
+                json_is_true(json_object_get(row, "graph")))
             return old;
     }
     return NULL;
-}
-
-int
-bench_batch(const char *spec, attn_spec_request **requests, uint32_t *count)
-{
-    attn_error err = CLI_ERROR_INIT;
-    if (attn_batch_spec_parse(spec, NULL, 0, count, &err))
-        return cli_fail_error(&err);
-    *requests = calloc(*count ? *count : 1, sizeof **requests);
-    if (!*requests)
-        return cli_fail(CLI_INTERNAL, "out of memory");
-    if (!attn_batch_spec_parse(spec, *requests, *count, count, &err))
-        return CLI_OK;
-    free(*requests);
-    return cli_fail_error(&err);
 }

@@ -15,6 +15,7 @@ typedef struct bench_cell {
     attn_spec_request *requests;
     uint32_t num_reqs, threads, cache;
     const char *arithmetic; /* whose roof binds; NULL: the inputs' */
+    uint32_t use_graph;     /* 1: a launch of a graph is timed */
 } bench_cell;
 
 /* Roofs: measured here once per thread count, or given for a device. */
@@ -56,8 +57,8 @@ void bench_roofs_free(bench_roofs *roofs);
 /* The rows of an older --json output. CLI_CONFIG after the message when the
  * file is none. The caller releases *rows. */
 int bench_load(const char *path, json_t **rows);
-/* The row of the same backend, batch, dtype, threads, cache and layer; NULL
- * when there is none. Borrowed. */
+/* The row of the same backend, batch, dtype, threads, cache, layer and
+ * graph; NULL when there is none. Borrowed. */
 json_t *bench_match(json_t *rows, json_t *row);
 
 /* "32/8 d128": what tells this layer from its neighbours in a table. */
@@ -66,9 +67,5 @@ json_t *bench_shape(const attn_any_layer *layer);
 /* A row of the output. */
 json_t *bench_row(const bench_cell *c, const attn_bench_result *r,
                   const attn_roof *roof);
-
-/* A batch spec's requests. The caller frees *requests. */
-int bench_batch(const char *spec, attn_spec_request **requests,
-                uint32_t *count);
 
 #endif /* BENCH_H */

@@ -65,7 +65,7 @@ bench_cell_time(attn_registry *registry, const bench_cell *c,
         .num_threads = c->threads,
         .cache = c->cache,
         .seed = how->seed,
-        .use_graph = how->use_graph,
+        .use_graph = c->use_graph,
         .num_readers = how->with_reads ? c->threads : 0,
     };
     cli_progress("%s %s %s threads %u", c->entry->name, c->batch, c->dtype,

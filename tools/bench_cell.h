@@ -9,8 +9,7 @@
 typedef struct bench_how {
     double seconds; /* of measuring */
     uint64_t seed;
-    uint32_t use_graph; /* 1: on a device, a launch of a graph */
-    int with_reads;     /* 1: the rate of reads is wanted too, on a host */
+    int with_reads; /* 1: the rate of reads is wanted too, on a host */
 } bench_how;
 
 /* The layer of one cell of the grid; fields that have no axis come from args.

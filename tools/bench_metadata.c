@@ -225,6 +225,27 @@ block_size_of(const cli_args *args, uint64_t *size)
     return CLI_OK;
 }
 
+/* Of the options of bench, those that count here. */
+static int
+check_options(const cli_args *args)
+{
+    static const char *const ours[] = {"metadata", "batch", "json", "csv",
+                                       "config"};
+
+    for (size_t i = 0; i < args->num_options; i++) {
+        size_t k = 0;
+
+        while (k < CLI_COUNT(ours) && strcmp(args->options[i].name, ours[k]))
+            k++;
+        if (k == CLI_COUNT(ours))
+            return cli_fail(CLI_USAGE,
+                            "--metadata with --%s: it times no "
+                            "layer, so that --%s says nothing",
+                            args->options[i].name, args->options[i].name);
+    }
+    return CLI_OK;
+}
+
 static int
 time_all(const cli_args *args, uint32_t block_size, const host *h)
 {
@@ -249,8 +270,10 @@ bench_metadata(const cli_args *args)
 {
     uint64_t block_size;
     host h;
-    int rc = block_size_of(args, &block_size);
+    int rc = check_options(args);
 
+    if (rc == CLI_OK)
+        rc = block_size_of(args, &block_size);
     if (rc == CLI_OK)
         rc = host_open(args, NULL, NULL, 1, &h);
     if (rc != CLI_OK)

@@ -102,6 +102,7 @@ bench_row(const bench_cell *c, const attn_bench_result *r,
     json_object_set_new(row, "block_size", block_size(&c->layer));
     json_object_set_new(row, "threads", out_int(c->threads));
     json_object_set_new(row, "cache", out_text(cache_name(r->cache)));
+    json_object_set_new(row, "graph", out_bool(c->use_graph != 0));
     json_object_set_new(row, "build_us", row_times(&r->build));
     json_object_set_new(row, "forward_us", row_times(&r->forward));
     add_roof(row, roof, c, r);

@@ -8,6 +8,7 @@
 #define SCAN_CHUNK 256u
 #define WORKSPACE 65536u
 #define DRAFTS 3u
+#define MAX_TOKENS (1u << 26)
 
 static attn_status
 validate(bench_steps *s, attn_error *err)
@@ -296,7 +297,7 @@ bench_steps_make(const char *spec, uint32_t block_size, bench_steps *s)
     int rc;
 
     memset(s, 0, sizeof *s);
-    rc = batch_make(spec, block_size, 1, &s->made);
+    rc = batch_make(spec, block_size, 1, MAX_TOKENS, &s->made);
     if (rc == CLI_OK)
         rc = make_room(s);
     return rc == CLI_OK ? make_lists(s) : rc;

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAX_PRINTED (UINT64_C(1) << 22)
+#define MAX_PRINTED (1u << 22)
 
 static const cli_option options[] = {
     {"op", "NAME", "the transform to apply [none: the batch itself]", 0},
@@ -393,12 +393,15 @@ run_spec(const cli_args *args)
     if (rc == CLI_OK && !op && cli_count(args, "param"))
         rc = cli_fail(CLI_USAGE, "--param without --op");
     if (rc == CLI_OK)
-        rc = batch_make(args->operands[0], (uint32_t)block_size, seed, &m);
+        rc = batch_make(args->operands[0], (uint32_t)block_size, seed,
+                        MAX_PRINTED, &m);
     if (rc == CLI_OK &&
-        (m.batch.num_tokens > MAX_PRINTED ||
-         (uint64_t)m.batch.num_reqs * m.group.block_table_cols > MAX_PRINTED))
-        rc = cli_fail(CLI_USAGE, "batch spec '%s': too large to print",
-                      args->operands[0]);
+        (uint64_t)m.batch.num_reqs * m.group.block_table_cols > MAX_PRINTED)
+        rc = cli_fail(CLI_USAGE,
+                      "batch spec '%s': a block table of %u rows and %u "
+                      "columns is too large to print",
+                      args->operands[0], m.batch.num_reqs,
+                      m.group.block_table_cols);
     if (rc == CLI_OK)
         rc = op ? transform(args, op, &m) : print_batch(args, &m);
     batch_made_free(&m);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "batch_make.h"
 #include "bench_cell.h"
 #include "bench_metadata.h"
 #include "commands.h"
@@ -43,6 +44,7 @@ static const out_column columns[] = {
      .precision = 4},
     {.path = "share", .flags = OUT_RIGHT, .precision = 3},
     {.path = "cache"},
+    {.path = "graph", .flags = OUT_MACHINE},
     {.path = "ratio", .title = "vs old", .flags = OUT_RIGHT, .precision = 3},
 };
 
@@ -171,6 +173,7 @@ make_cell(run_state *s, size_t index, bench_cell *c)
     uint64_t n = attn_registry_executor(s->h.registry)->num_threads;
     int rc = CLI_OK;
     *c = (bench_cell){.arithmetic = cli_get(s->args, "arithmetic"),
+                      .use_graph = (uint32_t)cli_has(s->args, "graph"),
                       .batch = grid_value(&s->g, index, "batch"),
                       .dtype = grid_value(&s->g, index, "dtype")};
     if (cache && !strcmp(cache, "warm"))
@@ -191,16 +194,17 @@ make_cell(run_state *s, size_t index, bench_cell *c)
     if (!c->dtype)
         c->dtype = layer_dtype(&c->layer.head);
     if (rc == CLI_OK)
-        rc = bench_batch(c->batch, &c->requests, &c->num_reqs);
+        rc = batch_requests(c->batch, &c->requests, &c->num_reqs);
     return rc;
 }
 
 /* A wrong result is a failure and has no row; a layer that the backend
- * refuses leaves its cell out. */
+ * refuses, or a batch beyond the machine's memory, leaves its cell out. */
 static int
 not_timed(const bench_cell *c, const attn_error *err)
 {
-    const int rc = cli_exit_code(err->status);
+    const int rc =
+        err->status == ATTN_E_NOMEM ? CLI_UNUSABLE : cli_exit_code(err->status);
     return cli_fail(
         rc == CLI_INTERNAL || rc == CLI_USAGE ? CLI_FAILED : rc,
         "%s %s %s: not timed: %s", c->entry->name, c->batch, c->dtype,
@@ -346,10 +350,7 @@ static int
 run(const cli_args *args)
 {
     run_state s = {.args = args,
-                   .how = {.seconds = 1,
-                           .seed = 1,
-                           .use_graph = (uint32_t)cli_has(args, "graph"),
-                           .with_reads = 1}};
+                   .how = {.seconds = 1, .seed = 1, .with_reads = 1}};
     uint32_t threads = 0;
     if (cli_has(args, "metadata"))
         return bench_metadata(args);

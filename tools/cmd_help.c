@@ -79,14 +79,10 @@ add_command(out_writer *out, const cli_command *c)
                        family->fields[j].help);
 }
 
-static int
-run(const cli_args *args)
+int
+cli_help(const cli_args *args, const cli_command *c)
 {
     out_writer out;
-    const char *word = args->num_operands ? args->operands[0] : NULL;
-    const cli_command *c = word ? cli_command_find(word) : NULL;
-    if (word && !c)
-        return cli_command_unknown(word);
     if (!cli_has(args, "json") && !cli_has(args, "csv")) {
         cli_usage(stdout, c);
         return out_flush(CLI_OK);
@@ -94,10 +90,19 @@ run(const cli_args *args)
     const int rc = out_open(&out, args, columns, CLI_COUNT(columns), 0);
     if (rc != CLI_OK)
         return rc;
+    out.command = cmd_help.name;
     for (size_t i = 0; i < cli_num_commands; i++)
         if (!c || c == cli_commands[i])
             add_command(&out, cli_commands[i]);
     return out_close(&out, CLI_OK);
+}
+
+static int
+run(const cli_args *args)
+{
+    const char *word = args->num_operands ? args->operands[0] : NULL;
+    const cli_command *c = word ? cli_command_find(word) : NULL;
+    return word && !c ? cli_command_unknown(word) : cli_help(args, c);
 }
 
 const cli_command cmd_help = {

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "batch_make.h"
 #include "bench_cell.h"
 #include "commands.h"
 #include "profile.h"
@@ -99,7 +100,7 @@ parse_steps(run_state *s)
     for (size_t i = 0; i < s->num_steps && rc == CLI_OK; i++) {
         step *t = &s->steps[i];
         t->spec = s->specs[i];
-        rc = bench_batch(t->spec, &t->requests, &t->num_reqs);
+        rc = batch_requests(t->spec, &t->requests, &t->num_reqs);
         if (rc == CLI_OK)
             t->phase = phase_of(t->requests, t->num_reqs);
     }

@@ -19,6 +19,8 @@ extern const cli_command cmd_new;
 extern const cli_command cmd_rescan;
 extern const cli_command cmd_help;
 
+/* The usage of c, NULL: of the program; with --json or --csv the options. */
+int cli_help(const cli_args *args, const cli_command *c);
 /* By name, NULL when there is none. */
 const cli_command *cli_command_find(const char *name);
 /* Says so with the nearest name; CLI_USAGE. */

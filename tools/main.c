@@ -24,12 +24,29 @@ hold_standard_files(void)
 }
 
 static int
-version(void)
+run_version(const cli_args *args)
 {
-    printf("attnctl %s (plugin ABI %d.%d)\n", attn_version(), ATTN_ABI_MAJOR,
-           ATTN_ABI_MINOR);
-    return out_flush(CLI_OK);
+    static const out_column columns[] = {{.path = "version"}, {.path = "abi"}};
+    out_writer out;
+    char abi[32];
+    snprintf(abi, sizeof abi, "%d.%d", ATTN_ABI_MAJOR, ATTN_ABI_MINOR);
+    if (!cli_has(args, "json") && !cli_has(args, "csv")) {
+        printf("attnctl %s (plugin ABI %s)\n", attn_version(), abi);
+        return out_flush(CLI_OK);
+    }
+    const int rc = out_open(&out, args, columns, CLI_COUNT(columns), 0);
+    if (rc != CLI_OK)
+        return rc;
+    out_set(&out, "version", out_text(attn_version()));
+    out_set(&out, "abi", out_text(abi));
+    out_row(&out,
+            json_pack("{s:s, s:s}", "version", attn_version(), "abi", abi));
+    return out_close(&out, CLI_OK);
 }
+
+/* "--version" takes the options of every command. */
+static const cli_command version = {
+    .name = "version", .operands = "", .summary = "", .run = run_version};
 
 static int
 run_command(const cli_command *c, int argc, char **argv)
@@ -37,8 +54,7 @@ run_command(const cli_command *c, int argc, char **argv)
     cli_args args;
     int rc = cli_parse(c, argc, argv, &args);
     if (rc == CLI_OK && args.help) {
-        cli_usage(stdout, c);
-        rc = out_flush(CLI_OK);
+        rc = cli_help(&args, c == &version ? NULL : c);
     } else if (rc == CLI_OK) {
         rc = c->run(&args);
     }
@@ -56,11 +72,9 @@ main(int argc, char **argv)
     }
     const char *word = argv[1];
     if (!strcmp(word, "--version"))
-        return version();
-    if (!strcmp(word, "--help") || !strcmp(word, "-h")) {
-        cli_usage(stdout, NULL);
-        return out_flush(CLI_OK);
-    }
+        return run_command(&version, argc - 2, argv + 2);
+    if (!strcmp(word, "--help") || !strcmp(word, "-h"))
+        return run_command(&cmd_help, argc - 2, argv + 2);
     if (word[0] == '-')
         return cli_fail(CLI_USAGE, "unknown option %s; see attnctl --help",
                         word);

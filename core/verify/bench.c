@@ -188,6 +188,20 @@ set_up(attn_bench *b, attn_registry *registry, const attn_entry *entry,
     return !s && params->use_graph ? make_graphs(b, err) : s;
 }
 
+static attn_status
+check_graph(const attn_entry *entry, attn_error *err)
+{
+    if (entry->device_type == ATTN_DEVICE_CPU)
+        return attn_error_set(err, ATTN_E_UNSUPPORTED, "use_graph",
+                              "graph: %s runs on the host, where nothing is "
+                              "captured",
+                              entry->name);
+    if (entry->backend->caps[0]->capture == ATTN_CAPTURE_NEVER)
+        return attn_error_set(err, ATTN_E_UNSUPPORTED, "use_graph",
+                              "graph: %s claims no capture", entry->name);
+    return ATTN_OK;
+}
+
 attn_status
 attn_bench_create(attn_registry *registry, const attn_entry *entry,
                   const attn_bench_params *params, attn_bench **bench,
@@ -204,7 +218,9 @@ attn_bench_create(attn_registry *registry, const attn_entry *entry,
         return attn_error_set(err, ATTN_E_ARG, "entry", "'%s' is %s: %s",
                               entry->name, attn_state_str(entry->state),
                               entry->reason);
-    attn_status s = attn_case_make(&in, &call, err);
+    attn_status s = params->use_graph ? check_graph(entry, err) : ATTN_OK;
+    if (!s)
+        s = attn_case_make(&in, &call, err);
     if (s)
         return s;
     attn_bench *b = calloc(1, sizeof *b);

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "verify/number.h"
@@ -85,11 +86,21 @@ attn_case_lengths(attn_case *c)
     }
 }
 
+static double
+physical_memory(void)
+{
+    return (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+}
+
 static attn_status
 check_requests(const attn_case_params *in, uint64_t *tokens, attn_error *err)
 {
     const int cross = (in->layer->features & ATTN_F_CROSS) != 0;
     *tokens = 0;
+    if (in->num_reqs >= ATTN_PROBLEM_MAX_REQS)
+        return attn_error_set(err, ATTN_E_ARG, "requests",
+                              "%u requests, at most %u", in->num_reqs,
+                              ATTN_PROBLEM_MAX_REQS - 1);
     for (uint32_t r = 0; r < in->num_reqs; r++) {
         const attn_spec_request *q = &in->requests[r];
         if ((!cross && q->query_len > q->seq_len) || q->seq_len > 1u << 30)
@@ -99,9 +110,10 @@ check_requests(const attn_case_params *in, uint64_t *tokens, attn_error *err)
         *tokens += q->query_len;
     }
     if (*tokens > 1u << 30)
-        return attn_error_set(err, ATTN_E_ARG, "requests", "%llu tokens",
-                              (unsigned long long)*tokens);
-    return ATTN_OK;
+        return attn_error_set(err, ATTN_E_ARG, "requests",
+                              "%llu tokens, at most %u",
+                              (unsigned long long)*tokens, 1u << 30);
+    return attn_case_check_room(in, physical_memory(), err);
 }
 
 static void

@@ -68,9 +68,10 @@ read_lengths(attn_problem *p, attn_error *err)
 {
     const attn_call_tensor *t;
     TRY(expect(p->call, "query_start_loc", 1, &I32, SHAPE(ANY), &t, err));
-    if (t->shape[0] < 1 || t->shape[0] > 1 << 24)
+    if (t->shape[0] < 1 || t->shape[0] > ATTN_PROBLEM_MAX_REQS)
         return attn_error_set(err, ATTN_E_FORMAT, t->name,
-                              "query_start_loc is empty");
+                              "query_start_loc has %lld entries: 1 to %u",
+                              (long long)t->shape[0], ATTN_PROBLEM_MAX_REQS);
     p->num_reqs = (uint32_t)t->shape[0] - 1;
     p->query_start_loc = t->data;
     for (uint32_t r = 0; r < p->num_reqs; r++) {

@@ -6,6 +6,8 @@
 
 #include <attn/verify.h>
 
+#define ATTN_PROBLEM_MAX_REQS (1u << 24) /* entries of query_start_loc */
+
 typedef enum attn_kind {
     ATTN_KIND_FLASH,
     ATTN_KIND_MLA,

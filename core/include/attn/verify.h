@@ -69,7 +69,8 @@ typedef struct attn_case_params {
 
 /* [any] Pages no request owns and page tails hold NaN, block-table entries
  * past a sequence 0x7FFFFFFF, foreign states NaN. ATTN_E_ARG names a request
- * that the layer cannot have. The caller frees *call. */
+ * that the layer cannot have; ATTN_E_NOMEM: it and a copy of it take more than
+ * this machine's memory, and nothing was allocated. The caller frees *call. */
 ATTN_API attn_status attn_case_make(const attn_case_params *params,
                                     attn_call **call, attn_error *err);
 
@@ -309,7 +310,7 @@ typedef struct attn_bench_params {
     uint32_t cache;       /* ATTN_CACHE_* wanted */
     uint64_t seed;
     uint32_t skip_check;  /* 1: time even a wrong result */
-    uint32_t use_graph;   /* device: time a graph launch */
+    uint32_t use_graph;   /* 1: time a graph launch, on a device */
     uint32_t num_readers; /* host: threads of streaming reads beside; 0: none */
     uint32_t reserved;
 } attn_bench_params;
@@ -337,7 +338,8 @@ typedef struct attn_bench_result {
 typedef struct attn_bench attn_bench;
 
 /* [main] Sets the problem up and checks its result on sampled rows first:
- * ATTN_E_INTERNAL with the verdict's line when it is wrong. */
+ * ATTN_E_INTERNAL with the verdict's line when it is wrong. ATTN_E_UNSUPPORTED:
+ * a graph of a backend that runs on the CPU or claims no capture. */
 ATTN_API attn_status attn_bench_create(attn_registry *registry,
                                        const attn_entry *entry,
                                        const attn_bench_params *params,
