@@ -38,6 +38,21 @@ prepare(uint32_t shared, int *blocks, attn_error *err)
                  cudaGetErrorString(e));
 }
 
+/* What the current device's code of K was compiled for: 80, 90. PTX that the driver compiled counts
+ * as what it was written for. */
+template <class K>
+attn_status
+code_arch(int *arch, attn_error *err)
+{
+    cudaFuncAttributes attributes;
+    const cudaError_t e = cudaFuncGetAttributes(&attributes, kernel<K>);
+    if (e != cudaSuccess)
+        return failf(err, ATTN_E_DEVICE, K::kName, "no code for this device: %s",
+                     cudaGetErrorString(e));
+    *arch = attributes.ptxVersion;
+    return ATTN_OK;
+}
+
 /* early: the blocks may start before the kernel ahead in the stream has ended; K calls grid_wait()
  * before it reads what that one writes. sm_90 and later. */
 template <class K>
@@ -102,6 +117,14 @@ prepare(uint32_t, int *blocks, attn_error *err)
 
 template <class K>
 attn_status
+code_arch(int *arch, attn_error *)
+{
+    *arch = 0;
+    return ATTN_OK;
+}
+
+template <class K>
+attn_status
 launch(const attn_stream &stream, uint32_t blocks, uint32_t shared, const typename K::Params &p,
        attn_error *err)
 {
@@ -142,6 +165,14 @@ attn_status
 prepare(uint32_t, int *blocks, attn_error *)
 {
     *blocks = 1;
+    return ATTN_OK;
+}
+
+template <class K>
+attn_status
+code_arch(int *arch, attn_error *)
+{
+    *arch = 90;
     return ATTN_OK;
 }
 

@@ -21,6 +21,8 @@
 #define GPU_ROLLED _Pragma("unroll 1")
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define GPU_HOPPER 1
+#elif __CUDA_ARCH__ == 900
+#error "sm_90: its kernels need sm_90a"
 #endif
 #elif defined(__HIP__)
 #define GPU_HIP 1

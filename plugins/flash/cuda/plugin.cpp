@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "flash/cuda/builder.h"
 
+#include "common/gpu/on_device.h"
+
 #include <cstdio>
 #include <cstring>
 #include <new>
@@ -174,13 +176,26 @@ shutdown()
 {
 }
 
+/* A Hopper GPU that was given the code of sm_80 has none of the kernels of sm_90a. */
+static attn_status
+look_at_code(gpu::Device *device, attn_error *err)
+{
+    int arch = 0;
+    const gpu::OnDevice here(device->device.id);
+    const attn_status status = code_arch(&arch, err);
+    device->hopper &= arch == 90;
+    return status;
+}
+
 static attn_status
 open(attn_device device, attn_ctx **ctx, attn_error *err)
 {
     attn_ctx *c = new (std::nothrow) attn_ctx();
     if (!c)
         return attn_fail(err, ATTN_E_NOMEM, "ctx", "out of memory");
-    const attn_status status = gpu::device_open(device, &c->device, err);
+    attn_status status = gpu::device_open(device, &c->device, err);
+    if (!status)
+        status = look_at_code(&c->device, err);
     if (status) {
         delete c;
         return status;

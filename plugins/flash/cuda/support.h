@@ -18,6 +18,12 @@ launch_plan(const attn_stream &stream, const Plan &p, attn_error *err)
 }
 
 attn_status
+code_arch(int *arch, attn_error *err)
+{
+    return gpu::code_arch<PlanKernel>(arch, err);
+}
+
+attn_status
 launch_update(const attn_stream &stream, uint32_t blocks, bool bf16, const Update &p,
               attn_error *err)
 {
