@@ -136,30 +136,15 @@ prefer_block_size(run_state *s, bench_cell *c)
 static int
 pick(run_state *s, const char *name, bench_cell *c)
 {
-    attn_error err = CLI_ERROR_INIT;
-    attn_selection *sel = NULL;
-    const attn_select_params params = {.struct_size = sizeof params,
-                                       .layer_index = ATTN_LAYER_INDEX_NONE};
-    int rc = CLI_OK;
     const char *device = cli_get(s->args, "device");
-    if (name) {
-        rc = host_backend(&s->h, name, device, &c->entry);
-        if (rc == CLI_OK && strcmp(c->entry->family, c->layer.head.family))
-            rc = cli_fail(CLI_UNUSABLE, "%s runs layers of %s, not of %s", name,
-                          row_family(c->entry->family),
-                          row_family(c->layer.head.family));
+    if (!name)
+        return host_select(&s->h, &c->layer.head, device, &c->entry);
+    const int rc = host_backend(&s->h, name, device, &c->entry);
+    if (rc != CLI_OK || !strcmp(c->entry->family, c->layer.head.family))
         return rc;
-    }
-    if (attn_select(s->h.registry, &c->layer.head, &params, &sel, &err))
-        rc = cli_fail_error(&err);
-    else if (!(c->entry = attn_selection_winner(sel)))
-        rc = cli_fail(CLI_UNUSABLE, "no backend for this layer: %s",
-                      attn_selection_rule(sel));
-    else if (device)
-        rc = host_backend(&s->h, c->entry->name, device, &c->entry);
-    if (sel)
-        attn_selection_free(sel);
-    return rc;
+    return cli_fail(CLI_UNUSABLE, "%s runs layers of %s, not of %s", name,
+                    row_family(c->entry->family),
+                    row_family(c->layer.head.family));
 }
 
 static int

@@ -63,31 +63,6 @@ row_verdict(const attn_verdict *v)
     return row;
 }
 
-static int
-find_entry(const cli_args *args, const host *h, const attn_call *call,
-           const attn_entry **entry)
-{
-    const char *name = cli_get(args, "backend");
-    attn_error err = CLI_ERROR_INIT;
-    attn_selection *s = NULL;
-    const attn_select_params params = {.struct_size = sizeof params,
-                                       .layer_index = ATTN_LAYER_INDEX_NONE};
-    int rc = CLI_OK;
-    const char *device = cli_get(args, "device");
-    if (name)
-        return host_backend(h, name, device, entry);
-    if (attn_select(h->registry, attn_call_layer(call), &params, &s, &err))
-        rc = cli_fail_error(&err);
-    else if (!(*entry = attn_selection_winner(s)))
-        rc = cli_fail(CLI_UNUSABLE, "no backend for this call: %s",
-                      attn_selection_rule(s));
-    else if (device)
-        rc = host_backend(h, (*entry)->name, device, entry);
-    if (s)
-        attn_selection_free(s);
-    return rc;
-}
-
 /* Whether the file tells what must come out. */
 static int
 has_expected(const attn_call *call)
@@ -205,14 +180,18 @@ with_host(const cli_args *args, const attn_call *call)
 {
     host h;
     const attn_entry *entry;
+    const char *name = cli_get(args, "backend");
+    const char *device = cli_get(args, "device");
     uint64_t threads = 0;
     int rc = cli_get_u64(args, "threads", 1, 4096, &threads);
     if (rc == CLI_OK)
-        rc = host_open(args, NULL, cli_get(args, "backend"), (uint32_t)threads,
-                       &h);
+        rc = host_open(args, NULL, name, (uint32_t)threads, &h);
     if (rc != CLI_OK)
         return rc;
-    rc = find_entry(args, &h, call, &entry);
+    if (name)
+        rc = host_backend(&h, name, device, &entry);
+    else
+        rc = host_select(&h, attn_call_layer(call), device, &entry);
     if (rc == CLI_OK)
         rc = replay(args, &h, entry, call, (uint32_t)threads);
     host_close(&h);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "host.h"
+#include <ctype.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -205,6 +206,84 @@ host_backend(const host *h, const char *name, const char *device,
         return cli_fail(CLI_UNUSABLE, "no backend %s; did you mean %s?", name,
                         near);
     return cli_fail(CLI_UNUSABLE, "no backend %s; see attnctl list", name);
+}
+
+/* Which of a backend's devices the word is: a number, or the first of a name
+ * from `index` on; UINT32_MAX when there is none. */
+static uint32_t
+device_number(const host *h, const char *word, uint32_t index)
+{
+    char *end;
+    const unsigned long number = strtoul(word, &end, 10);
+    uint32_t least = UINT32_MAX;
+    if (isdigit((unsigned char)word[0]) && !*end)
+        return index == 0 && number < UINT32_MAX ? (uint32_t)number
+                                                 : UINT32_MAX;
+    for (size_t i = 0; i < attn_registry_count(h->registry); i++) {
+        const attn_entry *e = attn_registry_at(h->registry, i);
+        if (e->state == ATTN_STATE_READY && e->device_index >= index &&
+            e->device_index < least && attn_entry_is_on(e, word))
+            least = e->device_index;
+    }
+    return least;
+}
+
+/* The first that can be taken; NULL with the reason of the first that cannot,
+ * or where none is there, without a device, the rule. */
+static const attn_entry *
+first_on(const attn_selection *s, const char *device, char why[512])
+{
+    const attn_candidate *c;
+    if (!device)
+        snprintf(why, 512, "%s", attn_selection_rule(s));
+    for (size_t i = 0; (c = attn_selection_at(s, i)); i++) {
+        if (!attn_entry_is_on(c->entry, device))
+            continue;
+        if (c->eligible && c->admitted)
+            return c->entry;
+        if (!why[0] && c->num_reasons)
+            snprintf(why, 512, "%s: %s", c->entry->name, c->reasons[0]);
+    }
+    return NULL;
+}
+
+static int
+select_on(const host *h, const attn_layer *layer, const char *device,
+          uint32_t number, const attn_entry **entry, char why[512])
+{
+    attn_error err = CLI_ERROR_INIT;
+    attn_selection *s = NULL;
+    const attn_select_params params = {.struct_size = sizeof params,
+                                       .layer_index = ATTN_LAYER_INDEX_NONE,
+                                       .device = number};
+    int rc = CLI_OK;
+    if (attn_select(h->registry, layer, &params, &s, &err))
+        rc = cli_fail_error(&err);
+    else
+        *entry = first_on(s, device, why);
+    if (s)
+        attn_selection_free(s);
+    return rc;
+}
+
+int
+host_select(const host *h, const attn_layer *layer, const char *device,
+            const attn_entry **entry)
+{
+    char why[512] = "";
+    int rc = CLI_OK;
+    uint32_t number = device ? device_number(h, device, 0) : 0;
+    *entry = NULL;
+    while (rc == CLI_OK && !*entry && number != UINT32_MAX) {
+        rc = select_on(h, layer, device, number, entry, why);
+        number = device ? device_number(h, device, number + 1) : UINT32_MAX;
+    }
+    if (rc != CLI_OK || *entry)
+        return rc;
+    if (!device)
+        return cli_fail(CLI_UNUSABLE, "no backend for this layer: %s", why);
+    return cli_fail(CLI_UNUSABLE, "no backend for this layer on '%s': %s",
+                    device, why[0] ? why : "none has such a device");
 }
 
 int

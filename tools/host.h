@@ -39,6 +39,11 @@ void host_quiet(void);
 int host_backend(const host *h, const char *name, const char *device,
                  const attn_entry **entry);
 
+/* The best of what selection may take for this layer that is on that device
+ * (NULL: the first of each). CLI_OK, or an exit code after the message. */
+int host_select(const host *h, const attn_layer *layer, const char *device,
+                const attn_entry **entry);
+
 /* A word that names a file rather than a backend: it has a slash or ends in
  * ".so". */
 int host_is_file(const char *word);

@@ -210,6 +210,7 @@ collect(struct job *job)
             continue;
         struct candidate *c = &out->candidates[out->count++];
         c->public.entry = e;
+        c->public.admitted = is_auto(job) ? !e->emulated : place != NOT_NAMED;
         c->place = place;
         c->order = i;
         c->time = attn_profile_time(&job->profile, e->name);
@@ -245,10 +246,7 @@ pick(struct job *job, int nobody)
     attn_selection *out = job->out;
     qsort(out->candidates, out->count, sizeof *out->candidates, by_preference);
     struct candidate *first = out->count ? &out->candidates[0] : NULL;
-    if (nobody || !first || !first->public.eligible)
-        return NULL;
-    if (is_auto(job) ? first->public.entry->emulated
-                     : first->place == NOT_NAMED)
+    if (nobody || !first || !first->public.eligible || !first->public.admitted)
         return NULL;
     first->public.chosen = 1;
     out->winner = first->public.entry;

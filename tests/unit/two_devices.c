@@ -60,6 +60,7 @@ forward(attn_builder *builder, const attn_head *args, attn_error *err)
 
 static const attn_op op = {ATTN_SIMPLE_FLASH_OP, .forward = forward};
 static const attn_caps caps = {.struct_size = sizeof caps,
+                               .features = ATTN_F_CAUSAL | ATTN_F_LSE,
                                ATTN_SIMPLE_ARCHS("*")};
 static const attn_backend mock = {.struct_size = sizeof mock,
                                   .device_type = ATTN_DEVICE_EXT,

@@ -96,7 +96,8 @@ typedef struct attn_candidate {
     uint32_t chosen;      /* 1: the winner */
     uint32_t eligible;    /* 1: could run the layer */
     uint32_t num_reasons; /* why it is not eligible, or why it ranks so */
-    uint32_t reserved;
+    uint32_t admitted;    /* 1: the rule may take it: auto all but the emulated,
+                             a list of names these alone */
     const char *const *reasons;
 } attn_candidate;
 
