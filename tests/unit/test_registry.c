@@ -252,17 +252,26 @@ START_TEST(disabled_without_a_file)
 }
 END_TEST
 
-/* A row and a context for each device of the backend's type. */
-START_TEST(a_row_for_each_device)
+/* That plugin alone, in a new directory. */
+static attn_config *
+take_two_devices(attn_registry_params *params)
 {
-    char path[128];
-    attn_ctx *ctx[2], *again;
+    static char path[128];
     make_dir();
     copy_two_devices();
     snprintf(path, sizeof path, "%s/two_devices.so", dir);
     attn_config *config = configure("[attn]\nplugin_path = DIR/none\n");
-    const attn_registry_params params = {
-        .struct_size = sizeof params, .config = config, .only_library = path};
+    *params = (attn_registry_params){
+        .struct_size = sizeof *params, .config = config, .only_library = path};
+    return config;
+}
+
+/* A row and a context for each device of the backend's type. */
+START_TEST(a_row_for_each_device)
+{
+    attn_ctx *ctx[2], *again;
+    attn_registry_params params;
+    attn_config *config = take_two_devices(&params);
     attn_registry *r = open_registry(&params);
     ck_assert_uint_eq(attn_registry_count(r), 2);
     for (uint32_t i = 0; i < 2; i++) {
@@ -294,13 +303,8 @@ END_TEST
 /* A device that is there and does not answer costs the others nothing. */
 START_TEST(a_broken_device_is_left_out)
 {
-    char path[128];
-    make_dir();
-    copy_two_devices();
-    snprintf(path, sizeof path, "%s/two_devices.so", dir);
-    attn_config *config = configure("[attn]\nplugin_path = DIR/none\n");
-    const attn_registry_params params = {
-        .struct_size = sizeof params, .config = config, .only_library = path};
+    attn_registry_params params;
+    attn_config *config = take_two_devices(&params);
     for (int broken = 1; broken < 4; broken++) {
         char text[2] = {(char)('0' + broken), 0};
         setenv("TWO_DEVICES_BROKEN", text, 1);
