@@ -159,3 +159,63 @@ problem_poison_outputs(problem *p)
     array_fill(&p->out, 0xFF);
     array_fill(&p->lse, 0xFF);
 }
+
+void
+problem_layer_make(gpu_layer *n, const problem *p)
+{
+    const attn_limits limits = {sizeof limits,       8,    512, 512,
+                                PROBLEM_MAX_SEQ,     1024, 1,   2,
+                                ATTN_CAPTURE_ALWAYS, 0};
+    const attn_flash_constants constants = {{sizeof constants, 0},
+                                            p->c->sinks ? &p->sinks.t : NULL,
+                                            p->c->slopes ? &p->slopes.t : NULL};
+    gpu_layer_make(n, &p->layer.head, &limits, &constants.head);
+}
+
+attn_status
+problem_build(const problem *p, const gpu_layer *n)
+{
+    const spec *c = p->c;
+    const attn_ext_prefix_ranges ranges = {
+        {sizeof ranges, 0, ATTN_EXT_PREFIX_RANGES, NULL},
+        2,
+        0,
+        p->ranges.host,
+        &p->ranges.t};
+    const attn_batch batch = {.struct_size = sizeof batch,
+                              .flags = c->cross ? ATTN_BATCH_CROSS : 0,
+                              .num_reqs = (uint32_t)c->reqs,
+                              .num_tokens = (uint32_t)p->tokens,
+                              .max_query_len = 512,
+                              .max_seq_len = 1024,
+                              .query_start_loc_device = &p->qsl.t,
+                              .seq_lens_device = &p->lens.t,
+                              .causal = c->per_request ? p->causal.host : NULL,
+                              .causal_device =
+                                  c->per_request ? &p->causal.t : NULL,
+                              .ext = c->ranges ? &ranges.head : NULL};
+    const attn_kv_group group = {.struct_size = sizeof group,
+                                 .block_size = (uint32_t)c->block,
+                                 .num_blocks = (uint32_t)p->blocks,
+                                 .block_table_cols = (uint32_t)p->cols,
+                                 .block_table_stride = p->cols,
+                                 .block_table_device = &p->table.t,
+                                 .slot_mapping_device = &p->slots.t};
+    return gpu.op->build(n->builder, &batch, &group, &gpu.stream, &gpu.err);
+}
+
+attn_status
+problem_forward(problem *p, const gpu_layer *n)
+{
+    const attn_flash_forward args = {{sizeof args, 0},
+                                     gpu.stream,
+                                     n->prepared,
+                                     &p->q.t,
+                                     &p->k.t,
+                                     &p->v.t,
+                                     p->c->kv ? &p->k_scale.t : NULL,
+                                     p->c->kv ? &p->v_scale.t : NULL,
+                                     &p->out.t,
+                                     &p->lse.t};
+    return gpu.op->forward(n->builder, &args.head, &gpu.err);
+}

@@ -10,6 +10,7 @@
 #include <attn/plugin.h>
 
 #include "device_array.h"
+#include "gpu_plugin.h"
 
 #define PROBLEM_MAX_SEQ 1024
 #define PROBLEM_MAX_DIM 256
@@ -36,6 +37,12 @@ void problem_make(problem *p, const spec *c);
 void problem_drop(problem *p);
 /* out and lse on the device become NaN. */
 void problem_poison_outputs(problem *p);
+
+/* A layer for every problem; the caller drops it. */
+void problem_layer_make(gpu_layer *n, const problem *p);
+/* The calls on gpu.stream, as they return. */
+attn_status problem_build(const problem *p, const gpu_layer *n);
+attn_status problem_forward(problem *p, const gpu_layer *n);
 
 /* One row in f64, from what the host's arrays hold: out[dv]; returns lse. */
 double problem_reference(const problem *p, int r, int t, int h, double *out);

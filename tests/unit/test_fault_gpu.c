@@ -6,7 +6,6 @@
 #include <stdlib.h>
 
 #include "flash_problem.h"
-#include "gpu_plugin.h"
 #include "suite.h"
 
 static const spec one_token = {.name = "fault",
@@ -27,30 +26,9 @@ static const spec one_token = {.name = "fault",
 static attn_status
 step(const gpu_layer *n, problem *p)
 {
-    const attn_batch batch = {.struct_size = sizeof batch,
-                              .num_reqs = 1,
-                              .num_tokens = 1,
-                              .max_query_len = 1,
-                              .max_seq_len = 40,
-                              .query_start_loc_device = &p->qsl.t,
-                              .seq_lens_device = &p->lens.t};
-    const attn_kv_group group = {.struct_size = sizeof group,
-                                 .block_size = 16,
-                                 .num_blocks = (uint32_t)p->blocks,
-                                 .block_table_cols = (uint32_t)p->cols,
-                                 .block_table_stride = p->cols,
-                                 .block_table_device = &p->table.t};
-    const attn_flash_forward args = {.head = {sizeof args, 0},
-                                     .stream = gpu.stream,
-                                     .layer = n->prepared,
-                                     .q = &p->q.t,
-                                     .k_cache = &p->k.t,
-                                     .v_cache = &p->v.t,
-                                     .out = &p->out.t};
-    attn_status status =
-        gpu.op->build(n->builder, &batch, &group, &gpu.stream, &gpu.err);
+    attn_status status = problem_build(p, n);
     if (!status)
-        status = gpu.op->forward(n->builder, &args.head, &gpu.err);
+        status = problem_forward(p, n);
     if (!status)
         status = gpu.service->stream_synchronize(&gpu.stream, &gpu.err);
     return status;
@@ -58,21 +36,13 @@ step(const gpu_layer *n, problem *p)
 
 START_TEST(a_fault_sticks)
 {
-    const attn_limits limits = {.struct_size = sizeof limits,
-                                .max_reqs = 1,
-                                .max_tokens = 1,
-                                .max_query_len = 1,
-                                .max_seq_len = 64,
-                                .max_blocks_per_req = 4,
-                                .num_threads = 1,
-                                .steps_in_flight = 2};
     problem good, bad;
     gpu_layer n;
     problem_make(&good, &one_token);
     problem_make(&bad, &one_token);
     ((int32_t *)bad.table.host)[1] = 0x7FFFFFF0; /* no such page */
     array_upload(&bad.table);
-    gpu_layer_make(&n, &good.layer.head, &limits, NULL);
+    problem_layer_make(&n, &good);
     ck_assert_int_eq(step(&n, &good), ATTN_OK);
     ck_assert_int_eq(step(&n, &bad), ATTN_E_DEVICE);
     ck_assert_msg(*gpu.err.message, "the fault has no text");

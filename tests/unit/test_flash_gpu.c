@@ -115,62 +115,15 @@ compare(problem *p)
 }
 
 static void
-layer_make(gpu_layer *n, problem *p)
+build(const gpu_layer *n, problem *p)
 {
-    const attn_limits limits = {sizeof limits,       8,    512, 512,
-                                PROBLEM_MAX_SEQ,     1024, 1,   2,
-                                ATTN_CAPTURE_ALWAYS, 0};
-    const attn_flash_constants constants = {{sizeof constants, 0},
-                                            p->c->sinks ? &p->sinks.t : NULL,
-                                            p->c->slopes ? &p->slopes.t : NULL};
-    gpu_layer_make(n, &p->layer.head, &limits, &constants.head);
+    GPU_OK(problem_build(p, n));
 }
 
 static void
-build(gpu_layer *n, problem *p)
+forward(const gpu_layer *n, problem *p)
 {
-    const spec *c = p->c;
-    const attn_ext_prefix_ranges ranges = {
-        {sizeof ranges, 0, ATTN_EXT_PREFIX_RANGES, NULL},
-        2,
-        0,
-        p->ranges.host,
-        &p->ranges.t};
-    attn_batch batch = {.struct_size = sizeof batch,
-                        .flags = c->cross ? ATTN_BATCH_CROSS : 0,
-                        .num_reqs = (uint32_t)c->reqs,
-                        .num_tokens = (uint32_t)p->tokens,
-                        .max_query_len = 512,
-                        .max_seq_len = 1024,
-                        .query_start_loc_device = &p->qsl.t,
-                        .seq_lens_device = &p->lens.t,
-                        .causal = c->per_request ? p->causal.host : NULL,
-                        .causal_device = c->per_request ? &p->causal.t : NULL,
-                        .ext = c->ranges ? &ranges.head : NULL};
-    const attn_kv_group group = {.struct_size = sizeof group,
-                                 .block_size = (uint32_t)c->block,
-                                 .num_blocks = (uint32_t)p->blocks,
-                                 .block_table_cols = (uint32_t)p->cols,
-                                 .block_table_stride = p->cols,
-                                 .block_table_device = &p->table.t,
-                                 .slot_mapping_device = &p->slots.t};
-    GPU_OK(gpu.op->build(n->builder, &batch, &group, &gpu.stream, &gpu.err));
-}
-
-static void
-forward(gpu_layer *n, problem *p)
-{
-    const attn_flash_forward args = {{sizeof args, 0},
-                                     gpu.stream,
-                                     n->prepared,
-                                     &p->q.t,
-                                     &p->k.t,
-                                     &p->v.t,
-                                     p->c->kv ? &p->k_scale.t : NULL,
-                                     p->c->kv ? &p->v_scale.t : NULL,
-                                     &p->out.t,
-                                     &p->lse.t};
-    GPU_OK(gpu.op->forward(n->builder, &args.head, &gpu.err));
+    GPU_OK(problem_forward(p, n));
 }
 
 START_TEST(numerics)
@@ -178,7 +131,7 @@ START_TEST(numerics)
     problem p;
     gpu_layer n;
     problem_make(&p, &specs[_i]);
-    layer_make(&n, &p);
+    problem_layer_make(&n, &p);
     problem_poison_outputs(&p);
     build(&n, &p);
     forward(&n, &p);
@@ -226,7 +179,7 @@ START_TEST(graph)
     problem_make(&a, &first);
     problem_make(&b, &second);
     ck_assert_int_eq(a.tokens, b.tokens);
-    layer_make(&n, &a);
+    problem_layer_make(&n, &a);
     /* The second problem's data at the first one's addresses: one set of
      * buffers for both. */
     build(&n, &b);
@@ -282,7 +235,7 @@ START_TEST(graph_grows)
     problem p;
     gpu_layer n;
     problem_make(&p, &full);
-    layer_make(&n, &p);
+    problem_layer_make(&n, &p);
     problem few = p;
     int32_t *start = p.qsl.host;
     few.tokens = start[1] = start[2] = 1;
@@ -355,7 +308,7 @@ START_TEST(update)
     problem p;
     gpu_layer n;
     problem_make(&p, &c);
-    layer_make(&n, &p);
+    problem_layer_make(&n, &p);
     for (size_t i = 0; i < p.new_k.bytes / 2; i++)
         ((uint16_t *)p.new_k.host)[i] = half_of(1.5 * draw(), c.bf16);
     for (size_t i = 0; i < p.new_v.bytes / 2; i++)
