@@ -78,7 +78,7 @@ arrive(uint32_t id, uint32_t count, Where where)
 }
 
 static void
-complete(Barrier &b)
+complete(Barrier &b, uint32_t id)
 {
     Clock all = {};
     for (uint32_t w = 0; w < block->warps.size(); w++)
@@ -91,6 +91,9 @@ complete(Barrier &b)
         }
     b.arrived = 0;
     b.warps = 0;
+    for (Thread &t : block->threads)
+        if (t.state == State::barrier && t.wait_address == id)
+            t.state = State::ready;
 }
 
 void
@@ -106,10 +109,7 @@ barrier_sync(uint32_t id, uint32_t count, Where where)
         block->wait(State::barrier, names[id], where);
         return;
     }
-    complete(b);
-    for (Thread &t : block->threads)
-        if (t.state == State::barrier && t.wait_address == id)
-            t.state = State::ready;
+    complete(b, id);
 }
 
 void
@@ -118,10 +118,7 @@ barrier_arrive(uint32_t id, uint32_t count, Where where)
     Barrier &b = arrive(id, count, where);
     if (b.arrived < b.expected)
         return;
-    complete(b);
-    for (Thread &t : block->threads)
-        if (t.state == State::barrier && t.wait_address == id)
-            t.state = State::ready;
+    complete(b, id);
 }
 
 void
