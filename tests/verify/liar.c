@@ -338,32 +338,19 @@ static const attn_op op = {.struct_size = sizeof op,
                            .forward = forward,
                            .builder_destroy = attn_simple_flash_destroy};
 
-static const char *const archs[] = {"*"};
-static const attn_dim_claim dims[] = {{"head_dim", {8, 128, 8}, 0},
-                                      {"head_dim_v", {8, 128, 8}, 0},
-                                      {"num_heads", {1, 256, 1}, 0}};
-static const attn_dtype_claim dtypes[] = {{"q_dtype", ATTN_F32, 0},
-                                          {"kv_dtype", ATTN_F32, 0},
-                                          {"out_dtype", ATTN_F32, 0}};
 static const attn_caps caps = {
     .struct_size = sizeof caps,
     .features = ATTN_F_CAUSAL | ATTN_F_NONCAUSAL | ATTN_F_SINKS | ATTN_F_LSE,
     .properties = ATTN_P_DETERMINISTIC | ATTN_P_BATCH_INVARIANT,
-    .archs = archs,
-    .dims = dims,
-    .dtypes = dtypes,
-    .num_archs = 1,
-    .num_dims = 3,
-    .num_dtypes = 3};
-static const attn_caps *const all_caps[] = {&caps};
-static const attn_backend backend = {.struct_size = sizeof backend,
-                                     .device_type = ATTN_DEVICE_CPU,
-                                     .name = "liar",
-                                     .summary = "wrong in one way",
-                                     .family = ATTN_FAMILY_FLASH,
-                                     .op = &op,
-                                     .caps = all_caps,
-                                     .num_caps = 1};
+    ATTN_SIMPLE_ARCHS("*"),
+    ATTN_SIMPLE_DIMS({"head_dim", {8, 128, 8}, 0},
+                     {"head_dim_v", {8, 128, 8}, 0},
+                     {"num_heads", {1, 256, 1}, 0}),
+    ATTN_SIMPLE_DTYPES({"q_dtype", ATTN_F32, 0}, {"kv_dtype", ATTN_F32, 0},
+                       {"out_dtype", ATTN_F32, 0})};
+static const attn_backend backend = {
+    ATTN_SIMPLE_BACKEND,         .name = "liar", .summary = "wrong in one way",
+    .family = ATTN_FAMILY_FLASH, .op = &op,      ATTN_SIMPLE_CAPS(&caps)};
 static const attn_backend *const backends[] = {&backend};
 static const attn_option option = {.struct_size = sizeof option,
                                    .type = ATTN_OPTION_CHOICE,
