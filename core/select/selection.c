@@ -438,7 +438,8 @@ attn_select_among(const attn_entry *const *entries, size_t count,
     if (ATTN_KNOWS(params, attn_select_params, device))
         job.device = params->device;
     attn_rule_find(config, layer->family, params, &job.rule);
-    s = attn_profile_find(config, layer, params->phase, &job.profile, err);
+    if (is_auto(&job))
+        s = attn_profile_find(config, layer, params->phase, &job.profile, err);
     if (s != ATTN_OK)
         return s;
     job.out = calloc(1, sizeof *job.out);

@@ -450,6 +450,32 @@ START_TEST(a_wrong_profile_is_named)
 }
 END_TEST
 
+/* Where a name decides, no profile is asked: what is wrong in one is no
+ * trouble of this layer. */
+START_TEST(a_name_needs_no_profile)
+{
+    static const char wrong[] =
+        "[profile x]\nfamily = flash\nlayer.head_dims = 64\n";
+    attn_any_layer l = layer_of(64);
+    attn_selection *s = NULL;
+    char ini[160];
+    ck_assert_good(
+        choose(wrong, &l, P(ATTN_PHASE_ANY, ANY_LAYER, "b.wide"), &s), err);
+    ck_assert_str_eq(attn_selection_winner(s)->name, "b.wide");
+    attn_selection_free(s);
+    snprintf(ini, sizeof ini, "[select]\nflash.decode = b.wide\n%s", wrong);
+    ck_assert_good(choose(ini, &l, P(ATTN_PHASE_DECODE, ANY_LAYER, NULL), &s),
+                   err);
+    ck_assert_str_eq(attn_selection_winner(s)->name, "b.wide");
+    attn_selection_free(s);
+    s = NULL;
+    ck_assert_int_eq(
+        choose(ini, &l, P(ATTN_PHASE_PREFILL, ANY_LAYER, NULL), &s),
+        ATTN_E_CONFIG);
+    ck_assert_ptr_null(s);
+}
+END_TEST
+
 START_TEST(memory_shortage_is_an_error)
 {
     attn_any_layer l = layer_of(64);
@@ -509,4 +535,4 @@ UNIT_MAIN("select", 10, auto_takes_the_highest_that_can,
           nobody_is_no_error_with_auto, the_device_is_chosen,
           measured_speed_decides_between_equals,
           profiles_count_for_what_they_state, a_wrong_profile_is_named,
-          memory_shortage_is_an_error)
+          a_name_needs_no_profile, memory_shortage_is_an_error)

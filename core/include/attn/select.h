@@ -109,8 +109,10 @@ typedef struct attn_selection attn_selection;
  * first, then the less time in the [profile] sections that speak for the layer
  * and phase. ATTN_E_CONFIG: a configured name does not exist or cannot run (a
  * named backend is never replaced silently); *selection is filled then too.
- * Also for a profile of the layer's family that names a field or feature
- * wrongly; then *selection is not written. The caller frees *selection. */
+ * Where
+ * auto decides, also for a profile of the layer's family that names a field or
+ * feature wrongly; then *selection is not written. The caller frees *selection.
+ */
 ATTN_API attn_status attn_select(attn_registry *registry,
                                  const attn_layer *layer,
                                  const attn_select_params *params,
