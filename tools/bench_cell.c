@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bench_cell.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,6 +51,23 @@ bench_cell_layer(const cli_args *args, const grid *g, size_t index,
     const int rc = layer_make(pairs, count, family, layer);
     free(pairs);
     return rc;
+}
+
+int
+bench_cell_pages(const grid *g, const attn_entry *entry, attn_any_layer *layer)
+{
+    attn_kv_spec spec = {.struct_size = sizeof spec};
+    attn_error err = CLI_ERROR_INIT;
+    char text[16];
+    if (grid_value(g, 0, "block_size") ||
+        attn_kv_spec_get(entry, &layer->head, &spec, NULL) ||
+        !spec.preferred_block_size)
+        return CLI_OK; /* a layer it refuses is told of when it is run */
+    snprintf(text, sizeof text, "%u", spec.preferred_block_size);
+    if (attn_layer_set(layer, "block_size", text, &err) ||
+        attn_layer_finish(layer, &err))
+        return cli_fail_error(&err);
+    return CLI_OK;
 }
 
 attn_status

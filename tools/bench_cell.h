@@ -18,6 +18,11 @@ typedef struct bench_how {
 int bench_cell_layer(const cli_args *args, const grid *g, size_t index,
                      const char *family, attn_any_layer *layer);
 
+/* Pages of the size that the backend prefers, as an engine that asks it would
+ * make them, unless the grid has a size. CLI_OK or a code after the message. */
+int bench_cell_pages(const grid *g, const attn_entry *entry,
+                     attn_any_layer *layer);
+
 /* Checks and times c on its backend. A wrong result is an error. */
 attn_status bench_cell_time(attn_registry *registry, const bench_cell *c,
                             const bench_how *how, attn_bench_result *r,

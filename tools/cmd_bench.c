@@ -113,25 +113,6 @@ compare(run_state *s, const bench_cell *c, json_t *row)
                       before, ratio, s->fail_below));
 }
 
-/* Pages of the size that the backend prefers, as an engine that asks it would
- * make them, unless the command line names one. */
-static int
-prefer_block_size(run_state *s, bench_cell *c)
-{
-    attn_kv_spec spec = {.struct_size = sizeof spec};
-    attn_error err = CLI_ERROR_INIT;
-    char text[16];
-    if (grid_value(&s->g, 0, "block_size") ||
-        attn_kv_spec_get(c->entry, &c->layer.head, &spec, NULL) ||
-        !spec.preferred_block_size)
-        return CLI_OK; /* a layer it refuses is told of when it is run */
-    snprintf(text, sizeof text, "%u", spec.preferred_block_size);
-    if (attn_layer_set(&c->layer, "block_size", text, &err) ||
-        attn_layer_finish(&c->layer, &err))
-        return cli_fail_error(&err);
-    return CLI_OK;
-}
-
 /* The backend of one cell: the one named, or what selection says. */
 static int
 pick(run_state *s, const char *name, bench_cell *c)
@@ -145,6 +126,23 @@ pick(run_state *s, const char *name, bench_cell *c)
     return cli_fail(CLI_UNUSABLE, "%s runs layers of %s, not of %s", name,
                     row_family(c->entry->family),
                     row_family(c->layer.head.family));
+}
+
+/* The backend and its pages, as an engine comes to them: it makes the layer's
+ * pages as the backend selected prefers, and what then runs is selected for
+ * this layer. */
+static int
+settle(run_state *s, const char *name, bench_cell *c)
+{
+    int rc = pick(s, name, c);
+    const attn_entry *first = c->entry;
+    if (rc == CLI_OK)
+        rc = bench_cell_pages(&s->g, c->entry, &c->layer);
+    if (rc == CLI_OK)
+        rc = pick(s, name, c);
+    if (rc == CLI_OK && c->entry != first)
+        rc = bench_cell_pages(&s->g, c->entry, &c->layer);
+    return rc;
 }
 
 static int
@@ -173,9 +171,7 @@ make_cell(run_state *s, size_t index, bench_cell *c)
         rc = bench_cell_layer(s->args, &s->g, index,
                               named ? named->family : NULL, &c->layer);
     if (rc == CLI_OK)
-        rc = pick(s, name, c);
-    if (rc == CLI_OK)
-        rc = prefer_block_size(s, c);
+        rc = settle(s, name, c);
     if (!c->dtype)
         c->dtype = layer_dtype(&c->layer.head);
     if (rc == CLI_OK)

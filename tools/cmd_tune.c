@@ -66,7 +66,8 @@ typedef struct contest {
     char *batch; /* specs of the phase, joined by commas */
     struct contestant {
         const attn_entry *entry;
-        double time; /* infinity: not timed */
+        attn_any_layer layer; /* with the pages that it prefers */
+        double time;          /* infinity: not timed */
         char reason[320];
     } of[MAX_CANDIDATES];
     size_t count, best;
@@ -157,6 +158,7 @@ find_contestants(run_state *s, contest *c)
     const attn_select_params params = {.struct_size = sizeof params,
                                        .phase = c->phase,
                                        .layer_index = ATTN_LAYER_INDEX_NONE};
+    int rc = CLI_OK;
     /* A name in [select] that cannot run the layer is no trouble here. */
     (void)attn_select(s->h.registry, &c->layer.head, &params, &sel, &err);
     if (!sel)
@@ -164,11 +166,15 @@ find_contestants(run_state *s, contest *c)
     for (size_t i = 0;
          i < attn_selection_count(sel) && c->count < MAX_CANDIDATES; i++) {
         const attn_candidate *a = attn_selection_at(sel, i);
-        if (is_wanted(s, a))
-            c->of[c->count++] = (struct contestant){.entry = a->entry};
+        if (!is_wanted(s, a))
+            continue;
+        struct contestant *k = &c->of[c->count++];
+        *k = (struct contestant){.entry = a->entry, .layer = c->layer};
+        if (rc == CLI_OK)
+            rc = bench_cell_pages(&s->g, k->entry, &k->layer);
     }
     attn_selection_free(sel);
-    return CLI_OK;
+    return rc;
 }
 
 static void
@@ -190,7 +196,7 @@ time_contestant(run_state *s, contest *c, struct contestant *k)
         attn_error err = CLI_ERROR_INIT;
         attn_bench_result r;
         const bench_cell cell = {.entry = k->entry,
-                                 .layer = c->layer,
+                                 .layer = k->layer,
                                  .batch = t->spec,
                                  .dtype = layer_dtype(&c->layer.head),
                                  .requests = t->requests,
@@ -237,7 +243,7 @@ row_of(const run_state *s, const contest *c, const struct contestant *k)
                                      : "slower"));
     json_object_set_new(row, "reason",
                         out_text(k->reason[0] ? k->reason : NULL));
-    json_object_set_new(row, "layer", row_layer(&c->layer.head));
+    json_object_set_new(row, "layer", row_layer(&k->layer.head));
     return row;
 }
 
@@ -245,7 +251,8 @@ static void
 record(run_state *s, contest *c)
 {
     const profile_case about = {&c->layer, phases[c->phase], c->batch,
-                                s->threads};
+                                s->threads,
+                                grid_value(&s->g, 0, "block_size") == NULL};
     int has_section = 0;
     for (size_t i = 1; i < c->count; i++)
         if (is_before(&c->of[i], &c->of[c->best]))
@@ -293,12 +300,13 @@ tune_phase(run_state *s, const attn_any_layer *layer, uint32_t phase)
     *c = (contest){
         .layer = *layer, .phase = phase, .batch = join_specs(s, phase)};
     int rc = c->batch ? find_contestants(s, c) : CLI_OK;
-    for (size_t i = 0; i < c->count; i++)
+    for (size_t i = 0; i < c->count && rc == CLI_OK; i++)
         time_contestant(s, c, &c->of[i]);
     if (rc == CLI_OK && c->batch && !c->count)
         cli_warn("no backend for %s of this %s layer", phases[phase],
                  row_family(layer->head.family));
-    record(s, c);
+    if (rc == CLI_OK)
+        record(s, c);
     free(c->batch);
     free(c);
     return rc;

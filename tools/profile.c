@@ -114,14 +114,17 @@ put_features(FILE *f, uint64_t features)
     fputs(*between ? "\n" : "none\n", f);
 }
 
-/* Every field but the scale, which costs no time. */
+/* Every field but the scale, which costs no time, and pages that each backend
+ * chose for itself. */
 static void
-put_fields(FILE *f, const attn_layer *layer)
+put_fields(FILE *f, const attn_layer *layer, int any_pages)
 {
     const attn_family *family = attn_family_find(layer->family);
     char text[64];
     for (uint32_t i = 0; family && i < family->num_fields; i++) {
         const char *name = family->fields[i].name;
+        if (any_pages && !strcmp(name, "block_size"))
+            continue;
         if (strcmp(name, "scale") &&
             !attn_layer_get(layer, name, text, sizeof text))
             fprintf(f, "layer.%s = %s\n", name, text);
@@ -161,7 +164,7 @@ profile_section(profile *p, const profile_case *c)
     put_batch(p->file, c->batch);
     fprintf(p->file, "threads = %u\nmachine = %s\n", c->threads, machine);
     put_features(p->file, c->layer->head.features);
-    put_fields(p->file, &c->layer->head);
+    put_fields(p->file, &c->layer->head, c->any_pages);
 }
 
 void

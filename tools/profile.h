@@ -20,6 +20,7 @@ typedef struct profile_case {
     const attn_any_layer *layer;
     const char *phase, *batch;
     uint32_t threads;
+    int any_pages; /* 1: it speaks for pages of any size */
 } profile_case;
 
 /* Opens `out`, or where it is NULL the drop-in name.ini of the configuration,
