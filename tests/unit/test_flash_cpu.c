@@ -217,18 +217,18 @@ END_TEST
 /* Rows of the caches that are not finite, of tokens that other queries of the
  * step do not see: what the others get must not change. */
 static void
-poison_of(int level, const flash_case *c, const char *what)
+poison_rows(int level, const flash_case *c, const char *what, int value)
 {
     driver *d = open_level(level);
     flash_data *data = flash_data_create(c);
     const cpu_type type = (cpu_type)cpu_type_of(c->kv_type);
     for (uint32_t r = 1; r < c->num_reqs; r += 2)
         for (uint32_t back = 1; back <= 2; back++)
-            for (int value = 0; value < 2; value++)
+            for (int at = 0; at < 2; at++)
                 cpu_put(type, (void *)(uintptr_t)flash_data_cache(data, value),
                         flash_data_slot(c, data, r, c->seq_len[r] - back, value,
                                         1) +
-                            5,
+                            (at ? (value ? c->dim_v : c->dim) - 3 : 5),
                         NAN);
     const attn_status status = driver_run(d, c, data, 1, NULL);
     const int good = status == ATTN_OK && flash_data_check(c, data);
@@ -237,6 +237,15 @@ poison_of(int level, const flash_case *c, const char *what)
     ck_assert_msg(good, "%s: %s, q code %u bits %u, status %d",
                   cpu_isa_name((cpu_isa)level), what, c->q_type.code,
                   c->q_type.bits, status);
+}
+
+/* K alone, whose weights are lost, and V alone, which must fill its own column
+ * and no other. */
+static void
+poison_of(int level, const flash_case *c, const char *what)
+{
+    poison_rows(level, c, what, 0);
+    poison_rows(level, c, what, 1);
 }
 
 START_TEST(poison)
@@ -254,6 +263,8 @@ START_TEST(poison)
         poison_of(_i, &c, "few queries");
         c.heads = 8, c.token_major = 1;
         poison_of(_i, &c, "few queries, token-major");
+        c.dim_v = 40;
+        poison_of(_i, &c, "few queries, a vector left over");
     }
 }
 END_TEST

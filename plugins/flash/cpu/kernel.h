@@ -17,6 +17,7 @@
  *   values_load(t, vecs, rows, head, left, b)   a step of values: vecs vectors of columns, of
  *                                     rows that begin `head` bytes further and have `left` columns
  *   values_order(o, cols)             sums of values_load's columns into their order
+ *   values_place(c, cols)             where column c stands before values_order
  *
  * For each tile of keys all query rows of the block pass: scores by an inner product on packed
  * keys, the running softmax, then weights times packed values into f32 sums. */
@@ -255,7 +256,7 @@ group_hidden(const work *w, uint32_t row, int rows)
                 hidden_add(
                     w, i,
                     hidden_weight(w->p + (size_t)r * (shape->key_tile / WORD_SIZE), (size_t)i),
-                    w->o + (size_t)(row + r) * shape->cols);
+                    place_in_order, w->o + (size_t)(row + r) * shape->cols);
 }
 
 /* Rows row..row+rows-1 against the tile. */

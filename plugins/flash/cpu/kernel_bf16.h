@@ -133,6 +133,16 @@ values_load(const cpu_type t, const int vecs, const void *const *rows, size_t he
     }
 }
 
+/* values_order takes whole pairs of vectors: a vector left over is in order. */
+static uint32_t
+values_place(uint32_t c, uint32_t cols)
+{
+    const uint32_t pair = c / (2 * VF_LANES) * (2 * VF_LANES), in = c % (2 * VF_LANES);
+    if (pair + 2 * VF_LANES > cols)
+        return c;
+    return pair + in % 8 / 4 * VF_LANES + in / 8 * 4 + in % 4;
+}
+
 CPU_INLINE void
 values_order(float *o, uint32_t cols)
 {

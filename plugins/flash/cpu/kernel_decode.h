@@ -245,7 +245,7 @@ decode_hidden(const work *w, const decode_chunk *c, int rows)
                 hidden_add(w, i,
                            hidden_weight(w->p, (size_t)(i / count * VF_LANES + i % count) +
                                                    r * (size_t)count),
-                           c->o + (size_t)r * w->shape->cols);
+                           values_place, c->o + (size_t)r * w->shape->cols);
 }
 
 CPU_INLINE void

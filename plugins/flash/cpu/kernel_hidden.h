@@ -55,13 +55,22 @@ hidden_weight(const float *p, size_t at)
     return cpu_get(WORD_TYPE, p, at);
 }
 
-/* Adds values of key i of the tile, times a weight, to o. */
+typedef uint32_t column_place(uint32_t c, uint32_t cols);
+
+static uint32_t
+place_in_order(uint32_t c, uint32_t cols)
+{
+    (void)cols;
+    return c;
+}
+
+/* Adds values of key i of the tile, times a weight, to o, where column c stands at place(c). */
 static void
-hidden_add(const work *w, int32_t i, float weight, float *o)
+hidden_add(const work *w, int32_t i, float weight, column_place *place, float *o)
 {
     hidden_load(w, hidden_row(w, w->tile_lo + i));
     for (uint32_t c = 0; c < w->shape->dim_v; c++)
-        o[c] += weight * w->staging[c];
+        o[place(c, w->shape->cols)] += weight * w->staging[c];
 }
 
 static int
