@@ -107,6 +107,90 @@ START_TEST(races)
 }
 END_TEST
 
+/* Every thread adds to a word that thread 0 set, and one reads the sum. */
+template <bool Before, bool After>
+void
+add_to_word(const void *)
+{
+    if (tid() == 0)
+        sts<int32_t>(0, 0);
+    if (Before)
+        barrier();
+    shared_add(0, 1);
+    shared_max(0, 1);
+    if (After)
+        barrier();
+    if (tid() == 40)
+        lds<int32_t>(0);
+}
+void
+add_after_read(const void *)
+{
+    sts<int32_t>(mine(), 0);
+    barrier();
+    if (tid() == 0)
+        lds<int32_t>(kMy * 40);
+    else if (tid() == 40)
+        shared_add(mine(), 1);
+}
+void
+write_after_add(const void *)
+{
+    if (tid() == 0)
+        sts<int32_t>(0, 0);
+    barrier();
+    shared_add(0, 1);
+    if (tid() == 0)
+        sts<int32_t>(0, 0);
+}
+void
+count(const void *p)
+{
+    if (tid() == 0)
+        sts<int32_t>(0, 0), sts<int32_t>(4, -1);
+    barrier();
+    shared_add(0, 2);
+    shared_max(4, tid());
+    barrier();
+    gstore(args(p).data + tid(), float(lds<int32_t>(0) + lds<int32_t>(4)));
+}
+START_TEST(atomics)
+{
+    clean(outcome(add_to_word<true, true>, 128, 128, Params{}));
+    expect(outcome(add_to_word<false, true>, 128, 128, Params{}),
+           "race: shared[0] changed by an atomic, and written by warp 0");
+    expect(outcome(add_to_word<true, false>, 128, 128, Params{}),
+           "race: shared[0] read, and changed by an atomic of warp 0");
+    expect(outcome(add_after_read, 64, 256, Params{}),
+           "race: shared[160] written, and read by warp 0 lane 0");
+    expect(outcome(write_after_add, 64, 256, Params{}),
+           "race: shared[0] written, and changed by an atomic of warp");
+    float *data = static_cast<float *>(emu::memory_alloc(64 * sizeof(float)));
+    clean(outcome(count, 64, 8, Params{data, 0}));
+    for (int i = 0; i < 64; i++)
+        ck_assert(data[i] == 2 * 64 + 63);
+    emu::memory_free(data);
+}
+END_TEST
+
+template <uint32_t Address>
+void
+add_at(const void *)
+{
+    sts<int32_t>(mine(), 0);
+    shared_add(Address, 1);
+}
+START_TEST(atomic_bounds)
+{
+    expect(outcome(add_at<128>, 32, 128, Params{}),
+           "out of bounds of 128 bytes");
+    expect(outcome(add_at<0xFFFFFFFC>, 32, 128, Params{}),
+           "out of bounds of 128 bytes");
+    expect(outcome(add_at<2>, 32, 128, Params{}),
+           "shared[2] misaligned for 4 bytes");
+}
+END_TEST
+
 void
 shared_past_end(const void *)
 {
@@ -388,6 +472,8 @@ main()
     TCase *c = tcase_create("detectors");
     tcase_add_test(c, unwritten);
     tcase_add_test(c, races);
+    tcase_add_test(c, atomics);
+    tcase_add_test(c, atomic_bounds);
     tcase_add_test(c, bounds);
     tcase_add_test(c, divergent_barriers);
     tcase_add_test(c, missing_lanes);

@@ -206,13 +206,18 @@ write_product(const void *p, const float (&acc)[kN / 2])
     }
 }
 
-template <class T, bool TransB, bool Fence, bool Wait>
+enum class Fence { none, before_writes, after_writes, after_by_one_lane };
+
+template <class T, bool TransB, Fence At, bool Wait>
 void
 product(const void *p)
 {
     float acc[kN / 2] = {};
+    if (At == Fence::before_writes)
+        proxy_fence();
     write_operands<T, TransB>();
-    if (Fence)
+    if (At == Fence::after_writes ||
+        (At == Fence::after_by_one_lane && lane() == 0))
         proxy_fence();
     barrier();
     wgmma_fence();
@@ -270,9 +275,9 @@ check_product(void (*kernel)(const void *))
 }
 START_TEST(products)
 {
-    check_product(product<bf16, false, true, true>);
-    check_product(product<f16, false, true, true>);
-    check_product(product<bf16, true, true, true>);
+    check_product(product<bf16, false, Fence::after_writes, true>);
+    check_product(product<f16, false, Fence::after_writes, true>);
+    check_product(product<bf16, true, Fence::after_writes, true>);
     check_product(product_of_registers<bf16>);
     check_product(product_of_registers<f16>);
 }
@@ -282,13 +287,22 @@ START_TEST(wrong_products)
 {
     Params p = {};
     p.data = static_cast<float *>(emu::memory_alloc(64 * kN * sizeof(float)));
-    expect(outcome(product<bf16, false, false, true>, 128, kShared, p),
-           "read by the asynchronous proxy without a proxy fence");
-    expect(outcome(product<bf16, false, true, false>, 128, kShared, p),
+    const char *fence = "read by the asynchronous proxy without a proxy fence";
+    expect(outcome(product<bf16, false, Fence::none, true>, 128, kShared, p),
+           fence);
+    expect(outcome(product<bf16, false, Fence::before_writes, true>, 128,
+                   kShared, p),
+           fence);
+    expect(outcome(product<bf16, false, Fence::after_by_one_lane, true>, 128,
+                   kShared, p),
+           fence);
+    expect(outcome(product<bf16, false, Fence::after_writes, false>, 128,
+                   kShared, p),
            "warpgroup product was never waited for");
     expect(outcome(product_of_one_warp, 128, kShared, p),
            "warpgroup products issued by some threads only");
-    expect(outcome(product<bf16, false, true, true>, 64, kShared, p),
+    expect(outcome(product<bf16, false, Fence::after_writes, true>, 64, kShared,
+                   p),
            "outside a warpgroup of four warps");
     emu::memory_free(p.data);
 }

@@ -95,8 +95,7 @@ shared_add(uint32_t address, int32_t n, Where w = EMU_HERE)
 inline int32_t
 shared_max(uint32_t address, int32_t n, Where w = EMU_HERE)
 {
-    const int32_t old = emu::shared_add(address, 0, w);
-    return n > old ? emu::shared_add(address, n - old, w) : old;
+    return emu::shared_max(address, n, w);
 }
 template <class T>
 void

@@ -165,6 +165,7 @@ Block::reset()
         op = Collective{};
     for (Barrier &b : barriers)
         b = Barrier{};
+    atomics.clear();
     mbarriers.clear();
     transfers.clear();
     failed_ = false;
@@ -177,7 +178,7 @@ Block::reset()
         t.lane = i % launch.warp_size;
         t.copies.clear();
         t.products.clear();
-        t.copy_groups = t.product_groups = 0;
+        t.copy_groups = t.product_groups = t.proxy_fences = 0;
         t.stack_pointer = new_stack(stacks_ + kStack * i, enter);
     }
 }

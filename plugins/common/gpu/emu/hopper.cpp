@@ -71,8 +71,7 @@ mbarrier_wait(uint32_t address, uint32_t parity, Where where)
 void
 proxy_fence()
 {
-    Warp &w = block->warp();
-    w.proxy_fence = w.clock.at[block->self->warp];
+    block->self->proxy_fences++;
 }
 
 static uint32_t

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <vector>
 
 namespace emu
@@ -83,6 +84,7 @@ struct Thread {
     std::vector<AsyncCopy> copies;
     std::vector<AsyncProduct> products;
     uint32_t copy_groups = 0, product_groups = 0;
+    uint32_t proxy_fences = 0; /* fence.proxy.async so far */
 };
 
 /* Threads that do one thing together: a warp, or a warpgroup. */
@@ -95,7 +97,6 @@ struct Collective {
 
 struct Warp {
     Clock clock = {};
-    uint32_t proxy_fence = 0; /* own clock at the last fence.proxy.async */
 };
 
 struct Barrier {
@@ -125,8 +126,16 @@ struct Transfer {
 /* What is known about two bytes of shared memory. */
 struct Cell {
     uint32_t write_clock;
+    uint32_t proxy_fences; /* the writer's before it wrote */
     uint8_t agent, lane;
     uint8_t written, pending;
+    bool atomic; /* Block::atomics has it */
+};
+
+/* Each warp's last access: its clock (0: none) and lane (255: more than one at that clock). */
+struct Accesses {
+    uint32_t clock[kMaxWarps];
+    uint8_t lane[kMaxWarps];
 };
 
 class Block
@@ -148,6 +157,7 @@ class Block
     std::vector<Cell> cells;
     std::vector<uint32_t> read_clock; /* [cell][warp] */
     std::vector<uint8_t> read_lane;
+    std::map<size_t, Accesses> atomics; /* on a cell since it was last written otherwise */
     Thread *self = nullptr;
 
     /* Stops the running thread until its state is set ready again. */
@@ -192,6 +202,9 @@ void shared_access(Thread &thread, uint32_t address, uint32_t bytes, int write, 
  */
 void shared_proxy_read(uint32_t first_warp, uint32_t num_warps, uint32_t address, uint32_t bytes,
                        Where where);
+/* Atomics on a word, of which another thread's need no order between; all else does. */
+int32_t shared_add(uint32_t address, int32_t n, Where where);
+int32_t shared_max(uint32_t address, int32_t n, Where where);
 void shared_pending(uint32_t address, uint32_t bytes, Where where);
 void shared_arrive(const Transfer &transfer);
 

@@ -54,21 +54,6 @@ uniform(int value, Where where)
     return value;
 }
 
-int32_t
-shared_add(uint32_t address, int32_t n, Where where)
-{
-    if (address + 4 > block->memory.size())
-        block->fail(where, "shared[%u] out of bounds of %zu bytes", address, block->memory.size());
-    Cell &c = block->cells[address / 2];
-    if (!c.written)
-        block->fail(where, "shared[%u] read but never written", address);
-    int32_t old;
-    memcpy(&old, block->memory.data() + address, sizeof old);
-    const int32_t now = old + n;
-    memcpy(block->memory.data() + address, &now, sizeof now);
-    return old;
-}
-
 struct LoadMatrix {
     uint32_t address, *r;
     bool transpose;

@@ -26,9 +26,6 @@ shuffle(T value, uint32_t from, Where where)
 /* value, which every lane must have. */
 int uniform(int value, Where where);
 
-/* An atomic on shared memory: ordered against other atomics. */
-int32_t shared_add(uint32_t address, int32_t n, Where where);
-
 void load_matrix(uint32_t (&r)[4], uint32_t address, bool transpose, Where where);
 void store_matrix(const uint32_t (&r)[4], uint32_t address, Where where);
 void mma16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], bool bf16,
