@@ -313,6 +313,20 @@ now_us(void)
     return 1e6 * (double)t.tv_sec + 1e-3 * (double)t.tv_nsec;
 }
 
+/* A step that is refused ends the one before it. */
+static void
+refuse_step(run *r, const attn_head *args)
+{
+    attn_error err = {.struct_size = sizeof err};
+    const attn_op *op = r->h->backend->op;
+    attn_batch beyond = r->s.batch;
+    beyond.num_tokens++; /* the limit is what the call has */
+    ck_assert_int_ne(op->build(r->b, &beyond, &r->s.group, NULL, &err),
+                     ATTN_OK);
+    ck_assert_msg(op->forward(r->b, args, &err) == ATTN_E_ARG,
+                  "forward ran the step before a refused one");
+}
+
 static void
 forward(run *r, const attn_head *update, const attn_head *args)
 {
@@ -332,6 +346,7 @@ forward(run *r, const attn_head *update, const attn_head *args)
         if (t < r->h->forward_us)
             r->h->forward_us = t;
     }
+    refuse_step(r, args);
 }
 
 static attn_call_tensor *

@@ -334,6 +334,47 @@ START_TEST(update)
 }
 END_TEST
 
+/* A step that is refused ends the one before it. */
+START_TEST(refused_step)
+{
+    problem p;
+    gpu_layer n;
+    problem_make(&p, &specs[0]);
+    problem_layer_make(&n, &p);
+    build(&n, &p);
+    forward(&n, &p);
+    spec more = specs[0];
+    more.reqs = 9; /* the limit is 8 */
+    p.c = &more;
+    ck_assert_int_eq(problem_build(&p, &n), ATTN_E_ARG);
+    p.c = &specs[0];
+    ck_assert_int_eq(problem_forward(&p, &n), ATTN_E_ARG);
+    build(&n, &p);
+    forward(&n, &p);
+    gpu_layer_drop(&n);
+    problem_drop(&p);
+}
+END_TEST
+
+START_TEST(refused_services)
+{
+    const attn_device none = {gpu.device.type, 99};
+    uint64_t free_bytes = 1, total = 1, event = 1;
+    array a;
+    const int64_t one[1] = {1};
+    ck_assert_int_ne(
+        gpu.service->memory_info(none, &free_bytes, &total, &gpu.err), ATTN_OK);
+    ck_assert_int_ne(gpu.service->event_create(none, &event, &gpu.err),
+                     ATTN_OK);
+    ck_assert(free_bytes == 1 && total == 1 && event == 1);
+    array_make(&a, (attn_dtype)ATTN_F32, 1, one, 0);
+    ck_assert_int_eq(gpu.service->copy(&gpu.stream, ATTN_COPY_ON_DEVICE + 1,
+                                       a.t.data, a.t.data, 4, &gpu.err),
+                     ATTN_E_ARG);
+    array_drop(&a);
+}
+END_TEST
+
 static bool
 wanted(char *const *names, const char *name)
 {
@@ -356,6 +397,10 @@ cases_of(char *const *names)
         if (wanted(names, "update") &&
             (i == 0 || specs[i].kv || specs[i].d == 256))
             tcase_add_loop_test(c, update, i, i + 1);
+    if (wanted(names, "refused")) {
+        tcase_add_test(c, refused_step);
+        tcase_add_test(c, refused_services);
+    }
     if (wanted(names, "graph")) {
         tcase_add_test(c, graph);
         tcase_add_test(c, graph_grows);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* device.h - the device side of a GPU plugin's host code: attn.device/1 and launches.
  *
- * One implementation a target: cuda/device.cpp, emu/device.cpp. */
+ * One implementation a target: cuda/device.cpp, hip/device.cpp, emu/device.cpp. */
 #ifndef ATTN_GPU_DEVICE_H
 #define ATTN_GPU_DEVICE_H
 

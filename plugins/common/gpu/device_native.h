@@ -72,6 +72,8 @@ static attn_status
 memory_info(attn_device device, uint64_t *free_bytes, uint64_t *total_bytes, attn_error *err)
 {
     OnDevice current(device.id);
+    if (current.error)
+        return check(static_cast<Error>(current.error), "device", err);
     size_t f = 0, t = 0;
     const attn_status status = check(RT(MemGetInfo)(&f, &t), "device", err);
     if (!status)
@@ -153,6 +155,8 @@ static attn_status
 event_create(attn_device device, uint64_t *event, attn_error *err)
 {
     OnDevice current(device.id);
+    if (current.error)
+        return check(static_cast<Error>(current.error), "device", err);
     NativeEvent e = nullptr;
     const attn_status status = check(create_event(&e), "event", err);
     if (!status)

@@ -2,8 +2,8 @@
 /* flash.h - inside of flash.cpu: the layer's shape, the plan of a step, and the kernels.
  *
  * The way of a step: plan.c cuts each request into blocks of query tokens (and, for few tokens
- * and many keys, into splits of keys); forward.c runs a kernel once per block and KV head;
- * merge.c joins the splits. What a block computes depends on its own request only. */
+ * and many keys, into splits of keys); forward.c runs a kernel once per block and KV head
+ * and then lets it join the splits. What a block computes depends on its own request only. */
 #ifndef FLASH_CPU_FLASH_H
 #define FLASH_CPU_FLASH_H
 

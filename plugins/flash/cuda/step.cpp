@@ -89,6 +89,7 @@ attn_status
 build(attn_builder *b, const attn_batch *batch, const attn_kv_group *group,
       const attn_stream *stream, attn_error *err)
 {
+    b->built = false;
     attn_status status = check_step(b, batch, group, err);
     Plan plan = {};
     if (!status)

@@ -59,6 +59,7 @@ mamba_build(attn_builder *b, const attn_batch *batch, const attn_kv_group *group
             const attn_stream *stream, attn_error *err)
 {
     (void)stream;
+    b->batch = NULL;
     const attn_status status = check_step(b, batch, group, err);
     if (status != ATTN_OK)
         return status;

@@ -213,6 +213,8 @@ copy(const attn_stream *stream, uint32_t direction, void *dst, const void *src, 
      attn_error *err)
 {
     attn_status status = ATTN_OK;
+    if (direction > ATTN_COPY_ON_DEVICE)
+        return failf(err, ATTN_E_ARG, "direction", "%u is none", direction);
     if (direction != ATTN_COPY_TO_HOST)
         status = check_range(dst, bytes, "dst", err);
     if (!status && direction != ATTN_COPY_TO_DEVICE)
