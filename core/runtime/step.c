@@ -86,6 +86,11 @@ static attn_status
 check_mirrors(const attn_batch *b, const attn_kv_group *kv, attn_device device,
               attn_error *err)
 {
+    const attn_ext_prefix_ranges *ranges =
+        (const attn_ext_prefix_ranges *)attn_ext_find(b->ext,
+                                                      ATTN_EXT_PREFIX_RANGES);
+    const attn_ext_state *state =
+        (const attn_ext_state *)attn_ext_find(kv->ext, ATTN_EXT_STATE);
     const struct {
         const attn_tensor *tensor;
         const char *name;
@@ -96,6 +101,14 @@ check_mirrors(const attn_batch *b, const attn_kv_group *kv, attn_device device,
         {kv->block_table_device, "kv.block_table_device", 1},
         {kv->slot_mapping_device, "kv.slot_mapping_device", 0},
         {b->causal_device, "batch.causal_device", 0},
+        {ranges ? ranges->ranges_device : NULL, "prefix_ranges.ranges_device",
+         0},
+        {state ? state->has_initial_state_device : NULL,
+         "state.has_initial_state_device", 0},
+        {state ? state->num_accepted_tokens_device : NULL,
+         "state.num_accepted_tokens_device", 0},
+        {state ? state->checkpoint_slots_device : NULL,
+         "state.checkpoint_slots_device", 0},
     };
     for (size_t i = 0; i < sizeof mirrors / sizeof *mirrors; i++) {
         const attn_tensor *t = mirrors[i].tensor;

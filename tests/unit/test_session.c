@@ -522,6 +522,15 @@ START_TEST(metadata_goes_to_the_device)
         (const attn_ext_prefix_ranges *)attn_ext_find(b->ext,
                                                       ATTN_EXT_PREFIX_RANGES);
     ck_assert_mem_eq(p->ranges_device->data, ranges, sizeof ranges);
+    attn_tensor there = *p->ranges_device;
+    attn_ext_prefix_ranges elsewhere = *p;
+    attn_batch own = *b;
+    there.device = (attn_device){ATTN_DEVICE_CPU, 0};
+    elsewhere.ranges_device = &there;
+    own.ext = &elsewhere.head;
+    ck_assert_error(attn_group_build(w.group, &own, kv, &s, &err), err,
+                    ATTN_E_ARG,
+                    "prefix_ranges.ranges_device: on device type 1");
     /* Two steps may be pending: their staging is apart. */
     ck_assert_ptr_ne(staged[0], staged[1]);
     ck_assert_ptr_eq(staged[0], staged[2]);

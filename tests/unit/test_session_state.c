@@ -154,6 +154,30 @@ look_at_mirrors(int which, const attn_batch *b, const attn_kv_group *g)
                      b->num_reqs * COLS * 4);
 }
 
+/* A tensor of the extension that the device cannot read. */
+static void
+refuse_on_the_cpu(attn_group *g, const attn_batch *b, const attn_kv_group *k,
+                  const attn_stream *stream, int which)
+{
+    attn_ext_state e = *state_of(k);
+    attn_kv_group own = *k;
+    const struct {
+        const attn_tensor **tensor;
+        const char *says;
+    } rows[] = {{&e.has_initial_state_device,
+                 "state.has_initial_state_device: on device type 1"},
+                {&e.num_accepted_tokens_device,
+                 "state.num_accepted_tokens_device: on device type 1"},
+                {&e.checkpoint_slots_device,
+                 "state.checkpoint_slots_device: on device type 1"}};
+    attn_tensor there = **rows[which].tensor;
+    there.device = (attn_device){ATTN_DEVICE_CPU, 0};
+    *rows[which].tensor = &there;
+    own.ext = &e.head;
+    ck_assert_error(attn_group_build(g, b, &own, stream, &err), err, ATTN_E_ARG,
+                    rows[which].says);
+}
+
 START_TEST(states_go_to_the_device)
 {
     const attn_any_layer l = make_layer();
@@ -184,6 +208,9 @@ START_TEST(states_go_to_the_device)
     ck_assert_good(attn_batch_upload(u, &batch, &kv, &stream, &b, &k, &err),
                    err);
     ck_assert_good(attn_group_build(g, b, k, &stream, &err), err);
+    ck_assert_uint_eq(fake.builds, 2);
+    for (int i = 0; i < 3; i++)
+        refuse_on_the_cpu(g, b, k, &stream, i);
     ck_assert_uint_eq(fake.builds, 2);
     attn_upload_destroy(u);
     attn_session_destroy(s);
