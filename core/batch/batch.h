@@ -29,6 +29,11 @@ const attn_ext *attn_ext_find(const attn_ext *chain, const char *id);
 attn_status attn_batch_need_host(const attn_batch *batch, const char *transform,
                                  uint32_t seq_lens, attn_error *err);
 
+/* ATTN_E_ARG unless a group, when there is one, has blocks, and a host block
+ * table where it has slots: `transform` maps new ones by it. */
+attn_status attn_group_need_table(const attn_kv_group *group,
+                                  const char *transform, attn_error *err);
+
 /* How many of the first seq_len positions `rank` owns. */
 int32_t attn_context_parallel_local(int32_t seq_len, uint32_t world,
                                     uint32_t rank, uint32_t interleave);

@@ -32,6 +32,16 @@ divisor_div(divisor d, uint32_t n)
     return (uint32_t)(((uint64_t)n * d.multiplier) >> d.shift);
 }
 
+/* The slot of a position of the request whose row of a block table this is;
+ * d: the block size. */
+static inline int64_t
+divisor_slot(divisor d, const int32_t *row, uint32_t position)
+{
+    uint32_t page = divisor_div(d, position);
+
+    return (int64_t)row[page] * d.value + (position - page * d.value);
+}
+
 /* ceil(n / d), for n < 2^31. */
 static inline uint32_t
 divisor_ceil(divisor d, uint32_t n)

@@ -43,3 +43,17 @@ attn_batch_need_host(const attn_batch *batch, const char *transform,
                               transform);
     return check_tokens(batch, transform, err);
 }
+
+attn_status
+attn_group_need_table(const attn_kv_group *group, const char *transform,
+                      attn_error *err)
+{
+    if (group && (group->flags & ATTN_KV_STATE || group->block_size == 0 ||
+                  group->block_size > INT32_MAX ||
+                  (group->slot_mapping && !group->block_table)))
+        return attn_error_set(err, ATTN_E_ARG, "group",
+                              "%s: block_size %u, or no host block table to "
+                              "map slots by",
+                              transform, group->block_size);
+    return ATTN_OK;
+}

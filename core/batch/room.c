@@ -173,6 +173,25 @@ attn_room_begin(const attn_batch *in, attn_batch *out)
 }
 
 void
+attn_room_take_lengths(attn_batch_room *room, attn_batch *out)
+{
+    int32_t longest = 0, longest_seq = 0;
+
+    for (uint32_t r = 0; r < out->num_reqs; r++) {
+        int32_t query = room->query_start_loc[r + 1] - room->query_start_loc[r];
+
+        longest = query > longest ? query : longest;
+        longest_seq =
+            room->seq_lens[r] > longest_seq ? room->seq_lens[r] : longest_seq;
+    }
+    out->num_tokens = (uint32_t)room->query_start_loc[out->num_reqs];
+    out->max_query_len = (uint32_t)longest;
+    out->max_seq_len = (uint32_t)longest_seq;
+    out->query_start_loc = room->query_start_loc;
+    out->seq_lens = room->seq_lens;
+}
+
+void
 attn_room_begin_group(const attn_kv_group *in, attn_kv_group *out)
 {
     *out = *in;

@@ -18,6 +18,10 @@ attn_status attn_room_check(const attn_batch_room *room,
 void attn_room_begin(const attn_batch *in, attn_batch *out);
 void attn_room_begin_group(const attn_kv_group *in, attn_kv_group *out);
 
+/* The room's query_start_loc and seq_lens, filled for out->num_reqs requests,
+ * become out's, with its tokens and both maxima. */
+void attn_room_take_lengths(attn_batch_room *room, attn_batch *out);
+
 /* The per-request arrays that follow their request, for the out->num_reqs
  * requests of room->source: is_prefilling, num_prompt_tokens, causal and
  * prefix ranges. */

@@ -66,16 +66,6 @@ make_plan(const attn_batch *batch, const attn_kv_group *group, slot_plan *plan,
     return ATTN_OK;
 }
 
-/* The hot case: one new token a request, no context parallelism. */
-static inline int64_t
-map_one(const slot_plan *plan, uint32_t position)
-{
-    uint32_t page = divisor_div(plan->by_block, position);
-
-    return (int64_t)plan->row[page] * plan->block_size +
-           (position - page * plan->block_size);
-}
-
 static void
 map_run(const slot_plan *plan, uint32_t position, uint32_t count,
         int64_t *slots)
@@ -150,9 +140,10 @@ attn_slot_mapping(const attn_batch *batch, const attn_kv_group *group,
         uint32_t end = (uint32_t)batch->seq_lens[r];
 
         plan.row = group->block_table + r * group->block_table_stride;
+        /* The hot case: one new token a request, no context parallelism. */
         if (plan.world == 1 && batch->query_start_loc[r + 1] - at == 1 &&
             end - 1 < capacity)
-            slot_mapping[at] = map_one(&plan, end - 1);
+            slot_mapping[at] = divisor_slot(plan.by_block, plan.row, end - 1);
         else
             status = map_request(&plan, batch, r, group->block_table_cols,
                                  slot_mapping + at, err);

@@ -26,24 +26,15 @@ static void
 compact_lengths(const attn_batch *batch, const int32_t *rejected,
                 attn_batch_room *room, attn_batch *out)
 {
-    int32_t at = 0, longest = 0, longest_seq = 0;
+    int32_t *starts = room->query_start_loc;
 
-    room->query_start_loc[0] = 0;
+    starts[0] = 0;
     for (uint32_t r = 0; r < batch->num_reqs; r++) {
-        int32_t query = (int32_t)batch_query_len(batch, r) - rejected[r];
-        int32_t seq = batch->seq_lens[r] - rejected[r];
-
-        at += query;
-        room->query_start_loc[r + 1] = at;
-        room->seq_lens[r] = seq;
-        longest = query > longest ? query : longest;
-        longest_seq = seq > longest_seq ? seq : longest_seq;
+        starts[r + 1] =
+            starts[r] + (int32_t)batch_query_len(batch, r) - rejected[r];
+        room->seq_lens[r] = batch->seq_lens[r] - rejected[r];
     }
-    out->num_tokens = (uint32_t)at;
-    out->max_query_len = (uint32_t)longest;
-    out->max_seq_len = (uint32_t)longest_seq;
-    out->query_start_loc = room->query_start_loc;
-    out->seq_lens = room->seq_lens;
+    attn_room_take_lengths(room, out);
 }
 
 static void

@@ -48,17 +48,14 @@ check_extend(const attn_batch *batch, const attn_kv_group *group,
              const attn_spec_extend_params *params, attn_error *err)
 {
     uint32_t lens = ATTN_UPPER_BOUND;
+    attn_status status;
 
     if (!batch || !params)
         return attn_error_set(err, ATTN_E_ARG, "params",
                               "extend: batch or params is NULL");
-    if (group && (group->flags & ATTN_KV_STATE || group->block_size == 0 ||
-                  group->block_size > INT32_MAX ||
-                  (group->slot_mapping && !group->block_table)))
-        return attn_error_set(err, ATTN_E_ARG, "group",
-                              "extend: block_size %u, or no host block table "
-                              "to map slots by",
-                              group->block_size);
+    status = attn_group_need_table(group, "extend", err);
+    if (status)
+        return status;
     if (group && group->slot_mapping)
         lens = ATTN_EXACT;
     return attn_batch_need_host(batch, "extend", lens, err);
@@ -99,25 +96,16 @@ static void
 extend_lengths(const attn_batch *batch, const attn_spec_extend_params *params,
                attn_batch_room *room, attn_batch *out)
 {
-    uint32_t at = 0, longest = 0, longest_seq = 0;
+    int32_t *starts = room->query_start_loc;
 
-    room->query_start_loc[0] = 0;
+    starts[0] = 0;
     for (uint32_t r = 0; r < batch->num_reqs; r++) {
-        uint32_t count = count_of(params, r);
-        uint32_t query = batch_query_len(batch, r) + count;
-        uint32_t seq = (uint32_t)batch->seq_lens[r] + count;
+        int32_t count = (int32_t)count_of(params, r);
 
-        at += query;
-        room->query_start_loc[r + 1] = (int32_t)at;
-        room->seq_lens[r] = (int32_t)seq;
-        longest = query > longest ? query : longest;
-        longest_seq = seq > longest_seq ? seq : longest_seq;
+        starts[r + 1] = starts[r] + (int32_t)batch_query_len(batch, r) + count;
+        room->seq_lens[r] = batch->seq_lens[r] + count;
     }
-    out->num_tokens = at;
-    out->max_query_len = longest;
-    out->max_seq_len = longest_seq;
-    out->query_start_loc = room->query_start_loc;
-    out->seq_lens = room->seq_lens;
+    attn_room_take_lengths(room, out);
 }
 
 static void
@@ -139,11 +127,8 @@ extend_slots(const attn_batch *batch, const attn_kv_group *group,
         for (uint32_t i = old - rejected; i < old; i++)
             slots[i] = -1;
         for (uint32_t i = 0; i < count; i++, position++) {
-            uint32_t page = divisor_div(block, position);
-
             slots[old + i] = position < params->max_model_len
-                                 ? (int64_t)row[page] * block.value +
-                                       (position - page * block.value)
+                                 ? divisor_slot(block, row, position)
                                  : -1;
         }
     }

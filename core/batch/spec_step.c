@@ -11,13 +11,10 @@ static attn_status
 check_step(const attn_batch *batch, const attn_kv_group *group,
            const int32_t *positions, uint32_t max_model_len, attn_error *err)
 {
-    if (group && (group->flags & ATTN_KV_STATE || group->block_size == 0 ||
-                  group->block_size > INT32_MAX ||
-                  (group->slot_mapping && !group->block_table)))
-        return attn_error_set(err, ATTN_E_ARG, "group",
-                              "draft step: block_size %u, or no host block "
-                              "table to map slots by",
-                              group->block_size);
+    attn_status status = attn_group_need_table(group, "draft step", err);
+
+    if (status)
+        return status;
     for (uint32_t r = 0; r < batch->num_reqs; r++) {
         int32_t seq = batch->seq_lens[r];
 
@@ -64,15 +61,10 @@ step_slots(const attn_batch *batch, const attn_kv_group *group,
 
     for (uint32_t r = 0; r < batch->num_reqs; r++) {
         const int32_t *row = group->block_table + r * group->block_table_stride;
-        uint32_t position = (uint32_t)positions[r];
-        uint32_t page;
 
-        slots[r] = -1;
-        if (positions[r] < 0)
-            continue;
-        page = divisor_div(block, position);
-        slots[r] =
-            (int64_t)row[page] * block.value + (position - page * block.value);
+        slots[r] = positions[r] < 0
+                       ? -1
+                       : divisor_slot(block, row, (uint32_t)positions[r]);
     }
 }
 
