@@ -197,16 +197,25 @@ free(void *memory)
     __libc_free(memory);
 }
 
-/* Without stdio, which allocates. */
+/* A line of the log, without stdio, which allocates. */
 static void
-tell(int fd, uint32_t owner, int left_out)
+tell(int fd, size_t bytes, const char *note, const char *whose)
 {
     char line[384];
+    if (fd < 0)
+        return;
     const int n = snprintf(line, sizeof line, "%d %u %10zu%s %s\n",
-                           (int)getpid(), calls, owners[owner].live,
-                           left_out ? " (left out)" : "", owners[owner].path);
+                           (int)getpid(), calls, bytes, note, whose);
     if (write(fd, line, (size_t)n) < n)
         abort();
+}
+
+static size_t
+of_the_c_library(void)
+{
+    struct mallinfo2 (*real)(void) = NULL;
+    *(void **)&real = dlsym(RTLD_NEXT, "mallinfo2");
+    return real ? real().uordblks : 0;
 }
 
 struct mallinfo2
@@ -216,15 +225,16 @@ mallinfo2(void)
     const char *without = getenv("HEAP_WITHOUT"), *log = getenv("HEAP_LOG");
     const int fd =
         log ? open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644) : -1;
+    const size_t all = of_the_c_library();
     take();
     calls++;
     for (uint32_t i = 0; i < num_owners; i++) {
         const int out = without && strstr(owners[i].path, without) != NULL;
         if (!out)
             level.uordblks += owners[i].live;
-        if (fd >= 0)
-            tell(fd, i, out);
+        tell(fd, owners[i].live, out ? " (left out)" : "", owners[i].path);
     }
+    tell(fd, all, " the C library's own count", "");
     give();
     if (fd >= 0)
         close(fd);
