@@ -3,6 +3,7 @@
 
 #include "common/cpu/number.h"
 #include <stdio.h>
+#include <stdlib.h>
 
 struct attn_ctx {
     attn_device device;
@@ -17,13 +18,25 @@ const attn_option cpu_option_isa = {
     .help = "highest instruction set to use; auto: what the CPU has",
 };
 
-attn_status
-cpu_isa_set(const char *value, cpu_isa *isa, attn_error *err)
+/* The last value of this name, or NULL. */
+static const char *
+value_of(const attn_key_value *values, uint32_t num, const char *key)
 {
+    const char *value = NULL;
+    for (uint32_t i = 0; i < num; i++)
+        if (!strcmp(values[i].key, key))
+            value = values[i].value;
+    return value;
+}
+
+attn_status
+cpu_read_isa(const attn_key_value *values, uint32_t num, cpu_isa *isa, attn_error *err)
+{
+    const char *value = value_of(values, num, "isa");
     const cpu_isa best = cpu_isa_best();
-    cpu_isa named;
+    cpu_isa named = best;
     char text[128];
-    if (cpu_isa_parse(value, &named)) {
+    if (value && cpu_isa_parse(value, &named)) {
         snprintf(text, sizeof text, "isa %.40s: one of " CPU_ISA_CHOICES, value);
         return attn_fail(err, ATTN_E_ARG, "option.isa", text);
     }
@@ -33,6 +46,13 @@ cpu_isa_set(const char *value, cpu_isa *isa, attn_error *err)
     }
     *isa = named;
     return ATTN_OK;
+}
+
+uint32_t
+cpu_read_u32(const attn_key_value *values, uint32_t num, const char *key, uint32_t otherwise)
+{
+    const char *value = value_of(values, num, key);
+    return value ? (uint32_t)strtoul(value, NULL, 10) : otherwise;
 }
 
 attn_status

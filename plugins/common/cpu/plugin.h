@@ -14,9 +14,14 @@
 /* "isa": a name of CPU_ISA_CHOICES; default auto. */
 extern const attn_option cpu_option_isa;
 
-/* [main] The level an option's value names. ATTN_E_ARG: no such level; ATTN_E_UNSUPPORTED: more
- * than this CPU runs. */
-attn_status cpu_isa_set(const char *value, cpu_isa *isa, attn_error *err);
+/* [main] The level that "isa" among these options names; without it the best of this CPU.
+ * ATTN_E_ARG: no such level; ATTN_E_UNSUPPORTED: more than this CPU runs. */
+attn_status cpu_read_isa(const attn_key_value *values, uint32_t num, cpu_isa *isa, attn_error *err);
+
+/* [any] The number that `key` among these options has, which the host has held to its range;
+ * without it `otherwise`. */
+uint32_t cpu_read_u32(const attn_key_value *values, uint32_t num, const char *key,
+                      uint32_t otherwise);
 
 /* Members of the plugin's table. Nothing is allocated. */
 attn_status cpu_open(attn_device device, attn_ctx **ctx, attn_error *err);

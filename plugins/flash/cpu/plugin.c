@@ -4,7 +4,6 @@
 #include "common/cpu/plugin.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 static const attn_host *the_host;
 static flash_options options;
@@ -153,25 +152,17 @@ static const attn_option *const option_list[] = {
 };
 
 static attn_status
-init(const attn_host *host, const attn_key_value *values, uint32_t num_values, attn_error *err)
+init(const attn_host *host, const attn_key_value *values, uint32_t num, attn_error *err)
 {
+    cpu_isa isa;
+    const attn_status status = cpu_read_isa(values, num, &isa, err);
+    if (status)
+        return status;
     the_host = host;
-    options = (flash_options){
-        .isa = cpu_isa_best(), .query_rows = 192, .split_keys = 1024, .max_splits = 16};
-    for (uint32_t i = 0; i < num_values; i++) {
-        const char *key = values[i].key, *value = values[i].value;
-        attn_status status = ATTN_OK;
-        if (!strcmp(key, "isa"))
-            status = cpu_isa_set(value, &options.isa, err);
-        else if (!strcmp(key, "query_rows"))
-            options.query_rows = (uint32_t)strtoul(value, NULL, 10);
-        else if (!strcmp(key, "split_keys"))
-            options.split_keys = (uint32_t)strtoul(value, NULL, 10);
-        else if (!strcmp(key, "max_splits"))
-            options.max_splits = (uint32_t)strtoul(value, NULL, 10);
-        if (status)
-            return status;
-    }
+    options = (flash_options){.isa = isa,
+                              .query_rows = cpu_read_u32(values, num, "query_rows", 192),
+                              .split_keys = cpu_read_u32(values, num, "split_keys", 1024),
+                              .max_splits = cpu_read_u32(values, num, "max_splits", 16)};
     return ATTN_OK;
 }
 

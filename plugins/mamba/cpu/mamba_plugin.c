@@ -11,17 +11,10 @@ static const attn_option *const options[] = {&cpu_option_isa};
 static attn_status
 init(const attn_host *host, const attn_key_value *values, uint32_t num, attn_error *err)
 {
-    cpu_isa isa = cpu_isa_best();
-    for (uint32_t i = 0; i < num; i++) {
-        if (strcmp(values[i].key, "isa") != 0)
-            continue;
-        const attn_status status = cpu_isa_set(values[i].value, &isa, err);
-        if (status != ATTN_OK)
-            return status;
-    }
-    mamba_isa = isa;
-    mamba_host = host;
-    return ATTN_OK;
+    const attn_status status = cpu_read_isa(values, num, &mamba_isa, err);
+    if (status == ATTN_OK)
+        mamba_host = host;
+    return status;
 }
 
 static const attn_op op = {

@@ -2,7 +2,6 @@
 #include "mla/cpu/mla.h"
 
 #include "common/cpu/plugin.h"
-#include <stdlib.h>
 
 mla_options mla_opts;
 
@@ -22,18 +21,12 @@ static const attn_option *const options[] = {&cpu_option_isa, &opt_expand};
 static attn_status
 init(const attn_host *host, const attn_key_value *values, uint32_t num, attn_error *err)
 {
-    mla_options o = {.isa = cpu_isa_best(), .host = host};
-    for (uint32_t i = 0; i < num; i++) {
-        attn_status status = ATTN_OK;
-        if (strcmp(values[i].key, "isa") == 0)
-            status = cpu_isa_set(values[i].value, &o.isa, err);
-        else if (strcmp(values[i].key, "expand_from") == 0)
-            o.expand_from = (uint32_t)strtoul(values[i].value, NULL, 10);
-        if (status != ATTN_OK)
-            return status;
-    }
-    mla_opts = o;
-    return ATTN_OK;
+    cpu_isa isa;
+    const attn_status status = cpu_read_isa(values, num, &isa, err);
+    if (status == ATTN_OK)
+        mla_opts = (mla_options){
+            .isa = isa, .expand_from = cpu_read_u32(values, num, "expand_from", 0), .host = host};
+    return status;
 }
 
 static const attn_op op = {
