@@ -229,8 +229,24 @@ check_shared_cache(const attn_group *g, const attn_entry *a,
                           b->name, same ? ": block size" : "");
 }
 
-/* What auto chose for each phase serves the group only with one cache; else
- * it chooses again, one backend for both. A name is never replaced. */
+/* auto chooses again, one backend for both phases: that with a name, as what
+ * runs a layer runs it in every phase. */
+static attn_status
+choose_again(const attn_group *g, const attn_group_params *params,
+             choice *prefill, choice *decode, attn_error *err)
+{
+    attn_status s = ATTN_OK;
+    if (prefill->is_auto && decode->is_auto)
+        s = select_phase(g, params, ATTN_PHASE_ANY, prefill, err);
+    if (prefill->is_auto && !decode->is_auto)
+        *prefill = *decode;
+    else
+        *decode = *prefill;
+    return s;
+}
+
+/* What was chosen for each phase serves the group only with one cache. A name
+ * is never replaced. */
 static attn_status
 join_phases(const attn_group *g, const attn_group_params *params,
             choice *prefill, choice *decode, attn_error *err)
@@ -239,13 +255,11 @@ join_phases(const attn_group *g, const attn_group_params *params,
     if (prefill->entry == decode->entry)
         return ATTN_OK;
     attn_status s = check_shared_cache(g, decode->entry, prefill->entry, &why);
-    if (s == ATTN_E_CONFIG && prefill->is_auto && decode->is_auto) {
+    if (s == ATTN_E_CONFIG && (prefill->is_auto || decode->is_auto)) {
         attn_log_write(ATTN_LOG_INFO, "select",
                        "%s layers: one backend for both phases: %s",
                        g->layer->family, why.message);
-        s = select_phase(g, params, ATTN_PHASE_ANY, prefill, err);
-        *decode = *prefill;
-        return s;
+        return choose_again(g, params, prefill, decode, err);
     }
     return s ? attn_error_set(err, s, why.where, "%s", why.message) : ATTN_OK;
 }

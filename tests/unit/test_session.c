@@ -113,6 +113,17 @@ START_TEST(speed_alone_splits_no_cache)
     ck_assert_str_eq(attn_group_backend(w.group, ATTN_PHASE_PREFILL)->name,
                      "fake.b");
     close_world();
+    /* A name for one phase: auto takes it for the other too. */
+    for (int i = 0; i < 2; i++) {
+        open_world(i ? "[select]\nflash.prefill = fake.b\n"
+                     : "[select]\nflash.decode = fake.b\n",
+                   NULL);
+        ck_assert_str_eq(attn_group_backend(w.group, ATTN_PHASE_DECODE)->name,
+                         "fake.b");
+        ck_assert_str_eq(attn_group_backend(w.group, ATTN_PHASE_PREFILL)->name,
+                         "fake.b");
+        close_world();
+    }
     /* Two names that do not fit remain an error. */
     ck_assert_good(attn_session_create(fake_registry(two), &w.session, &err),
                    err);

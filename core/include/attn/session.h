@@ -51,8 +51,9 @@ typedef struct attn_group_params {
 /* [main] One info line says which backend was chosen and why. When prefill
  * and decode are configured to different backends, or measured faster on them,
  * the group holds two builders and splits each decode-first batch; an unordered
- * batch is then ATTN_E_ARG. Differing cache layouts of named backends are
- * ATTN_E_CONFIG; auto then takes one backend for both. */
+ * batch is then ATTN_E_ARG. Where they cannot share a cache, auto takes one
+ * backend for both, which is the named one when one phase has a name; with two
+ * names it is ATTN_E_CONFIG. */
 ATTN_API attn_status attn_group_create(attn_session *session,
                                        const attn_group_params *params,
                                        attn_group **group, attn_error *err);
