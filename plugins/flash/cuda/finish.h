@@ -6,7 +6,7 @@
 #ifndef ATTN_FLASH_CUDA_FINISH_H
 #define ATTN_FLASH_CUDA_FINISH_H
 
-#include "flash/cuda/rows.h"
+#include "flash/cuda/mend.h"
 
 namespace flash
 {
@@ -15,8 +15,6 @@ namespace flash
 struct Stat {
     float max, sum;
 };
-
-#define FLASH_NONE (-__builtin_inff())
 
 /* Where packed row `row` of an item lies in out, and its head. */
 struct Place {
@@ -148,15 +146,19 @@ merge_splits(const Forward &p, const Request &r, const Item &item, int t)
 }
 
 /* Count pairs of columns col, col + 8, ... of a tile's row: to the output, or to the split's slot.
- * o holds a pair every Pitch values, from First. */
+ * o holds a pair every Pitch values, from First; it is mended first. */
 template <class T, int DV, int Count, int Pitch, int First, int N>
 GPU_FN void
 write_columns(const Forward &p, const Request &r, const Item &item, int local, Stat stat,
-              const float (&o)[N], int col)
+              float (&o)[N], int col)
 {
     const int row = item.row + local;
     if (local >= p.list.rows || row >= r.q * p.layer.group)
         return;
+    mend<T, 2 * Count>(
+        p, r, item, row, stat.max,
+        [&](int i) GPU_INLINE -> float & { return o[i / 2 * Pitch + First + i % 2]; },
+        [&](int i) GPU_INLINE { return col + i / 2 * 8 + i % 2; });
     if (item.splits > 1) {
         const int slot = item.slot + item.split;
         float *to = partial_row<DV>(p.list, slot, local) + col;

@@ -31,8 +31,7 @@ trade_words(uint32_t (&w)[4])
 /* Row `local` of the item, whose sums are o[4 j + 2 H] and the one after it. */
 template <class T, int DV, int H, int N>
 GPU_FN void
-write_row(const Forward &p, const Request &r, const Item &item, int local, Stat stat,
-          const float (&o)[N])
+write_row(const Forward &p, const Request &r, const Item &item, int local, Stat stat, float (&o)[N])
 {
     const int quad = gpu::lane() % 4;
     if (item.splits > 1 || p.out_vector < 8) {
@@ -43,6 +42,11 @@ write_row(const Forward &p, const Request &r, const Item &item, int local, Stat 
     const bool there = local < p.list.rows && row < r.q * p.layer.group;
     const Place at = place_of(p, r, item.head, row);
     const float scale = there ? finish_row(p, at, stat, item.head, quad == 0) : 0.0f;
+    if (there)
+        mend<T, DV / 4>(
+            p, r, item, row, stat.max,
+            [&](int i) GPU_INLINE -> float & { return o[i / 2 * 4 + 2 * H + i % 2]; },
+            [&](int i) GPU_INLINE { return quad * 2 + i / 2 * 8 + i % 2; });
     GPU_UNROLL
     for (int i = 0; i < DV / 32; i++) {
         uint32_t w[4];

@@ -3,10 +3,12 @@
 #ifndef ATTN_FLASH_CUDA_SCORE_H
 #define ATTN_FLASH_CUDA_SCORE_H
 
-#include "flash/cuda/finish.h"
+#include "flash/cuda/rows.h"
 
 namespace flash
 {
+
+#define FLASH_NONE (-__builtin_inff()) /* the score of a key that is not seen */
 
 struct Score {
     float scale;          /* of products; log2 units unless there is a cap */

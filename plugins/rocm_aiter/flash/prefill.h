@@ -181,7 +181,7 @@ template <class T, int DQ, int DV> struct PrefillKernel {
     }
 
     /* The item is read again for the end: its numbers are not kept through the main loop. */
-    static GPU_FN void finish(const Forward &p, const Item &item, const State &st)
+    static GPU_FN void finish(const Forward &p, const Item &item, State &st)
     {
         const Request r = uniform_request(p.layer, batch_of(p), item.req);
         Part::write(p, r, item, local_row(), st);

@@ -233,16 +233,19 @@ template <class T, int DQ, int DV, int M, int Keys> struct Wave {
     }
     /* local: this lane's row of the item's. */
     static GPU_FN void write(const Forward &p, const Request &r, const Item &item, int local,
-                             const State &st)
+                             State &st)
     {
-        const int row = item.row + local;
+        const int row = item.row + local, group = lane() / M;
         if (row >= r.q * p.layer.group)
             return;
+        mend<T, kColumns * R>(
+            p, r, item, row, st.max,
+            [&](int i) GPU_INLINE -> float & { return st.o[i / R][i % R]; },
+            [&](int i) GPU_INLINE { return i / R * M + index_of(gpu::fresh(group), i % R); });
         if (item.splits > 1) {
             write_partial(p, item, local, st);
             return;
         }
-        const int group = lane() / M;
         const Place at = place_of(p, r, item.head, row);
         const float scale = finish_row(p, at, {st.max, st.sum}, item.head, group == 0);
         if (p.out_vector && p.layer.dv == DV)
