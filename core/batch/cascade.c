@@ -156,16 +156,17 @@ attn_cascade_prefix(const attn_batch *batch, const attn_kv_group *group,
     room->query_start_loc[0] = 0;
     room->query_start_loc[1] = (int32_t)batch_used_tokens(batch);
     room->seq_lens[0] = (int32_t)prefix_len;
-    *out = (attn_batch){.struct_size = sizeof *out,
-                        .flags = ATTN_BATCH_CROSS,
-                        .num_reqs = 1,
-                        .num_tokens = batch->num_tokens,
-                        .max_query_len = batch_used_tokens(batch),
-                        .max_seq_len = prefix_len,
-                        .query_start_loc_state = ATTN_EXACT,
-                        .seq_lens_state = ATTN_EXACT,
-                        .query_start_loc = room->query_start_loc,
-                        .seq_lens = room->seq_lens};
+    const attn_batch one = {.struct_size = batch->struct_size,
+                            .flags = ATTN_BATCH_CROSS,
+                            .num_reqs = 1,
+                            .num_tokens = batch->num_tokens,
+                            .max_query_len = batch_used_tokens(batch),
+                            .max_seq_len = prefix_len,
+                            .query_start_loc_state = ATTN_EXACT,
+                            .seq_lens_state = ATTN_EXACT,
+                            .query_start_loc = room->query_start_loc,
+                            .seq_lens = room->seq_lens};
+    attn_room_copy(&one, out);
     attn_room_begin_group(group, out_group);
     out_group->block_table_cols = prefix_len / group->block_size;
     out_group->slot_mapping = NULL;

@@ -43,15 +43,14 @@ attn_context_parallel(const attn_batch *batch, uint32_t world, uint32_t rank,
     for (uint32_t r = 0; r < batch->num_reqs; r++)
         room->local_seq_lens[r] = attn_context_parallel_local(
             batch->seq_lens[r], world, rank, interleave);
-    room->context_parallel = (attn_ext_context_parallel){
-        .head = {sizeof room->context_parallel, 0, ATTN_EXT_CONTEXT_PARALLEL,
-                 batch->ext},
+    room->context_parallel.context_parallel = (attn_ext_context_parallel){
+        .head = {sizeof(attn_ext_context_parallel), 0,
+                 ATTN_EXT_CONTEXT_PARALLEL, batch->ext},
         .world = world,
         .rank = rank,
         .interleave = interleave,
         .local_seq_lens = room->local_seq_lens};
-    *out = *batch;
-    out->struct_size = sizeof *out;
+    attn_room_copy(batch, out);
     out->ext = &room->context_parallel.head;
     return ATTN_OK;
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
+#include <attn/plugin.h>
+
 #include "base/error.h"
 #include "batch/room.h"
 
@@ -72,14 +74,13 @@ carry_known_ext(const attn_batch *batch, attn_batch_room *room, attn_batch *out)
 
     out->ext = NULL;
     if (ranges) {
-        room->prefix_ranges =
-            *(const attn_ext_prefix_ranges *)(const void *)ranges;
+        attn_take(&room->prefix_ranges, sizeof(attn_ext_prefix_ranges), ranges);
         room->prefix_ranges.head.next = out->ext;
         out->ext = &room->prefix_ranges.head;
     }
     if (cp) {
-        room->context_parallel =
-            *(const attn_ext_context_parallel *)(const void *)cp;
+        attn_take(&room->context_parallel, sizeof(attn_ext_context_parallel),
+                  cp);
         room->context_parallel.head.next = out->ext;
         out->ext = &room->context_parallel.head;
     }
@@ -98,8 +99,7 @@ attn_fast_prefill(const attn_batch *batch, const uint32_t *logits_indices,
         return attn_error_set(err, ATTN_E_ARG, "logits_indices",
                               "fast prefill: a NULL argument");
     if (batch->num_reqs == 0 || batch->max_query_len <= 1) {
-        *out = *batch;
-        out->struct_size = sizeof *out;
+        attn_room_copy(batch, out);
         return ATTN_OK;
     }
     need.num_reqs = batch->num_reqs;
@@ -112,8 +112,7 @@ attn_fast_prefill(const attn_batch *batch, const uint32_t *logits_indices,
     status = count_rows(batch, logits_indices, used, room, &longest, err);
     if (status)
         return status;
-    *out = *batch;
-    out->struct_size = sizeof *out;
+    attn_room_copy(batch, out);
     out->num_tokens = n;
     out->max_query_len = longest;
     out->query_start_loc = room->query_start_loc;

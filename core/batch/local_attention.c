@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
+#include <attn/plugin.h>
+
 #include "base/error.h"
 #include "batch/divisor.h"
 #include "batch/room.h"
@@ -176,8 +178,9 @@ write_requests(virtual_writer *w, const attn_batch *batch, attn_error *err)
 static void
 finish_batch(const virtual_writer *w, const attn_batch *batch, attn_batch *out)
 {
-    attn_batch plain = *batch;
+    attn_batch plain;
 
+    attn_take(&plain, sizeof plain, batch);
     plain.num_prompt_tokens = NULL;
     attn_room_begin(&plain, out);
     out->num_reqs = w->count;

@@ -149,7 +149,7 @@ static void
 continue_state(const attn_batch *batch, const attn_batch_slice *slice,
                const slice_cut *m, attn_batch_room *room)
 {
-    attn_ext_state *state = &room->state;
+    attn_ext_state *state = &room->state.state;
     uint32_t n = state->max_checkpoints;
     uint32_t before, passed;
 

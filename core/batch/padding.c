@@ -40,14 +40,11 @@ attn_batch_unpad(const attn_batch *batch, const attn_kv_group *group,
         status = check_cut(batch, num_reqs, num_tokens, err);
     if (status)
         return status;
-    *out = *batch;
-    out->struct_size = sizeof *out;
+    attn_room_copy(batch, out);
     out->num_reqs = num_reqs;
     out->num_tokens = num_tokens;
-    if (group) {
-        *out_group = *group;
-        out_group->struct_size = sizeof *out_group;
-    }
+    if (group)
+        attn_room_copy_group(group, out_group);
     return ATTN_OK;
 }
 
@@ -74,7 +71,7 @@ static void
 pad_optional(uint32_t from, uint32_t reqs, const attn_batch *out,
              attn_batch_room *room)
 {
-    size_t row = 2 * (size_t)room->prefix_ranges.max_ranges;
+    size_t row = 2 * (size_t)room->prefix_ranges.prefix_ranges.max_ranges;
     size_t count = reqs - from;
 
     if (out->is_prefilling)
@@ -92,7 +89,7 @@ static void
 pad_state(uint32_t from, uint32_t reqs, const attn_kv_group *out,
           attn_batch_room *room)
 {
-    size_t row = room->state.max_checkpoints;
+    size_t row = room->state.state.max_checkpoints;
     const attn_ext_state *state =
         (const void *)attn_ext_find(out->ext, ATTN_EXT_STATE);
 

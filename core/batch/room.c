@@ -162,10 +162,29 @@ attn_room_check(const attn_batch_room *room, const attn_batch_size *need,
 /* ----------------------------------------------------------------- filling */
 
 void
+attn_room_copy(const attn_batch *in, attn_batch *out)
+{
+    const uint32_t made = in->struct_size;
+    const uint32_t known = made < sizeof *out ? made : (uint32_t)sizeof *out;
+
+    memmove(out, in, known);
+    out->struct_size = known;
+}
+
+void
+attn_room_copy_group(const attn_kv_group *in, attn_kv_group *out)
+{
+    const uint32_t made = in->struct_size;
+    const uint32_t known = made < sizeof *out ? made : (uint32_t)sizeof *out;
+
+    memmove(out, in, known);
+    out->struct_size = known;
+}
+
+void
 attn_room_begin(const attn_batch *in, attn_batch *out)
 {
-    *out = *in;
-    out->struct_size = sizeof *out;
+    attn_room_copy(in, out);
     out->query_start_loc_device = NULL;
     out->seq_lens_device = NULL;
     out->causal_device = NULL;
@@ -194,8 +213,7 @@ attn_room_take_lengths(attn_batch_room *room, attn_batch *out)
 void
 attn_room_begin_group(const attn_kv_group *in, attn_kv_group *out)
 {
-    *out = *in;
-    out->struct_size = sizeof *out;
+    attn_room_copy_group(in, out);
     out->block_table_device = NULL;
     out->slot_mapping_device = NULL;
     out->ext = NULL;
@@ -210,8 +228,8 @@ gather_ranges(const attn_ext_prefix_ranges *in, attn_batch_room *room,
     for (uint32_t i = 0; i < out->num_reqs; i++)
         memcpy(room->ranges + i * row, in->ranges + room->source[i] * row,
                row * sizeof(int32_t));
-    room->prefix_ranges =
-        (attn_ext_prefix_ranges){.head = {sizeof room->prefix_ranges, 0,
+    room->prefix_ranges.prefix_ranges =
+        (attn_ext_prefix_ranges){.head = {sizeof(attn_ext_prefix_ranges), 0,
                                           ATTN_EXT_PREFIX_RANGES, out->ext},
                                  .max_ranges = in->max_ranges,
                                  .ranges = room->ranges};
@@ -256,9 +274,9 @@ attn_room_local_lens(const attn_batch *in, attn_batch_room *room,
     for (uint32_t i = 0; i < out->num_reqs; i++)
         room->local_seq_lens[i] = attn_context_parallel_local(
             out->seq_lens[i], cp->world, cp->rank, cp->interleave);
-    room->context_parallel = (attn_ext_context_parallel){
-        .head = {sizeof room->context_parallel, 0, ATTN_EXT_CONTEXT_PARALLEL,
-                 out->ext},
+    room->context_parallel.context_parallel = (attn_ext_context_parallel){
+        .head = {sizeof(attn_ext_context_parallel), 0,
+                 ATTN_EXT_CONTEXT_PARALLEL, out->ext},
         .world = cp->world,
         .rank = cp->rank,
         .interleave = cp->interleave,
@@ -272,7 +290,7 @@ attn_room_gather_state(const attn_kv_group *in, uint32_t num_reqs,
 {
     const attn_ext_state *state =
         (const void *)attn_ext_find(in->ext, ATTN_EXT_STATE);
-    attn_ext_state *made = &room->state;
+    attn_ext_state *made = &room->state.state;
     size_t row;
 
     if (!state)

@@ -14,6 +14,11 @@ attn_status attn_room_check(const attn_batch_room *room,
                             const attn_batch_size *need, const char *transform,
                             attn_error *err);
 
+/* *out = *in, as much of it as the application knows: its structs of one kind
+ * are of one size, which in->struct_size tells. */
+void attn_room_copy(const attn_batch *in, attn_batch *out);
+void attn_room_copy_group(const attn_kv_group *in, attn_kv_group *out);
+
 /* Sets *out to `in` without mirrors and extensions; arrays still `in`'s. */
 void attn_room_begin(const attn_batch *in, attn_batch *out);
 void attn_room_begin_group(const attn_kv_group *in, attn_kv_group *out);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "batch/batch.h"
 
 /* A longer chain is taken for a cycle. */
@@ -81,7 +82,8 @@ check_prefix_ranges(const attn_batch *batch, const attn_ext *ext,
                     attn_error *err)
 {
     const attn_ext_prefix_ranges *p = (const void *)ext;
-    attn_status status = check_size(ext, sizeof *p, err);
+    attn_status status =
+        check_size(ext, ATTN_UP_TO(attn_ext_prefix_ranges, ranges_device), err);
 
     if (!status && !p->ranges && !p->ranges_device && p->max_ranges)
         return attn_error_set(err, ATTN_E_ARG, "ext.prefix_ranges",
@@ -100,7 +102,8 @@ check_context_parallel(const attn_batch *batch, const attn_ext *ext,
                        attn_error *err)
 {
     const attn_ext_context_parallel *p = (const void *)ext;
-    attn_status status = check_size(ext, sizeof *p, err);
+    attn_status status = check_size(
+        ext, ATTN_UP_TO(attn_ext_context_parallel, local_seq_lens_device), err);
 
     if (status)
         return status;
@@ -197,7 +200,8 @@ attn_group_ext_validate(const attn_kv_group *group, const attn_batch *batch,
 
     if (!state)
         return status;
-    status = check_size(ext, sizeof *state, err);
+    status = check_size(
+        ext, ATTN_UP_TO(attn_ext_state, checkpoint_slots_device), err);
     if (!status)
         status = check_initial(batch, state->has_initial_state, err);
     if (!status)

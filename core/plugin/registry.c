@@ -10,6 +10,7 @@
 #include "base/array.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/size.h"
 #include "plugin/loader.h"
 #include "plugin/module.h"
 #include "plugin/verdict.h"
@@ -326,10 +327,11 @@ attn_status
 attn_registry_open(const attn_registry_params *params, attn_registry **registry,
                    attn_error *err)
 {
-    if (!params || params->struct_size < sizeof *params || !registry)
+    const size_t least = ATTN_UP_TO(attn_registry_params, option_backend);
+    if (!params || params->struct_size < least || !registry)
         return attn_error_set(err, ATTN_E_ARG, "params",
-                              "struct_size %u, need %zu",
-                              params ? params->struct_size : 0, sizeof *params);
+                              "struct_size %u: at least %zu",
+                              params ? params->struct_size : 0, least);
     attn_registry *r = calloc(1, sizeof *r);
     if (!r)
         return attn_error_nomem(err, "registry", sizeof *r);

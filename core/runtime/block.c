@@ -201,18 +201,18 @@ static const struct row mamba1_constants[] = {
 /* clang-format on */
 
 struct table {
-    uint32_t size, layer_offset;
+    uint32_t size, least, layer_offset;
     const struct row *rows;
     size_t num_rows;
 };
 
-#define TABLE(t, rows, layer)                  \
-    {                                          \
-        sizeof(t), layer, rows, NUM_ROWS(rows) \
+#define TABLE(t, least, rows, layer)                  \
+    {                                                 \
+        sizeof(t), least, layer, rows, NUM_ROWS(rows) \
     }
-#define NO_TABLE      \
-    {                 \
-        0, 0, NULL, 0 \
+#define NO_TABLE         \
+    {                    \
+        0, 0, 0, NULL, 0 \
     }
 
 static const struct family_tables {
@@ -220,22 +220,28 @@ static const struct family_tables {
     struct table forward, update, constants;
 } tables[] = {
     {ATTN_FAMILY_FLASH,
-     TABLE(attn_flash_forward, flash_forward,
+     TABLE(attn_flash_forward, ATTN_FLASH_FORWARD_SIZE_1_0, flash_forward,
            offsetof(attn_flash_forward, layer)),
-     TABLE(attn_flash_update, flash_update, 0),
-     TABLE(attn_flash_constants, flash_constants, 0)},
+     TABLE(attn_flash_update, ATTN_FLASH_UPDATE_SIZE_1_0, flash_update, 0),
+     TABLE(attn_flash_constants, ATTN_FLASH_CONSTANTS_SIZE_1_0, flash_constants,
+           0)},
     {ATTN_FAMILY_MLA,
-     TABLE(attn_mla_forward, mla_forward, offsetof(attn_mla_forward, layer)),
-     TABLE(attn_mla_update, mla_update, 0),
-     TABLE(attn_mla_constants, mla_constants, 0)},
+     TABLE(attn_mla_forward, ATTN_MLA_FORWARD_SIZE_1_0, mla_forward,
+           offsetof(attn_mla_forward, layer)),
+     TABLE(attn_mla_update, ATTN_MLA_UPDATE_SIZE_1_0, mla_update, 0),
+     TABLE(attn_mla_constants, ATTN_MLA_CONSTANTS_SIZE_1_0, mla_constants, 0)},
     {ATTN_FAMILY_MAMBA2,
-     TABLE(attn_mamba2_forward, mamba2_forward,
+     TABLE(attn_mamba2_forward, ATTN_MAMBA2_FORWARD_SIZE_1_0, mamba2_forward,
            offsetof(attn_mamba2_forward, layer)),
-     NO_TABLE, TABLE(attn_mamba_constants, mamba2_constants, 0)},
+     NO_TABLE,
+     TABLE(attn_mamba_constants, ATTN_MAMBA_CONSTANTS_SIZE_1_0,
+           mamba2_constants, 0)},
     {ATTN_FAMILY_MAMBA1,
-     TABLE(attn_mamba1_forward, mamba1_forward,
+     TABLE(attn_mamba1_forward, ATTN_MAMBA1_FORWARD_SIZE_1_0, mamba1_forward,
            offsetof(attn_mamba1_forward, layer)),
-     NO_TABLE, TABLE(attn_mamba_constants, mamba1_constants, 0)},
+     NO_TABLE,
+     TABLE(attn_mamba_constants, ATTN_MAMBA_CONSTANTS_SIZE_1_0,
+           mamba1_constants, 0)},
 };
 
 static uint32_t
@@ -293,6 +299,7 @@ static void
 resolve(const attn_layer *layer, const struct table *table, attn_block *block)
 {
     block->size = table->size;
+    block->least = table->least;
     block->layer_offset = table->layer_offset;
     for (size_t i = 0; i < table->num_rows; i++) {
         attn_arg *arg = &block->args[block->num_args++];
@@ -388,10 +395,10 @@ attn_status
 attn_block_check(const attn_block *block, const attn_head *args,
                  const attn_extent *extent, attn_error *err)
 {
-    if (args->struct_size < block->size)
+    if (args->struct_size < block->least)
         return attn_error_set(err, ATTN_E_ARG, "args.struct_size",
                               "struct_size %u: the block has %u bytes",
-                              args->struct_size, block->size);
+                              args->struct_size, block->least);
     for (uint32_t i = 0; i < block->num_args; i++) {
         const attn_arg *arg = &block->args[i];
         const attn_tensor *t = attn_block_tensor(args, arg);

@@ -32,7 +32,7 @@ typedef struct attn_block {
     uint32_t size;         /* of the struct; 0: the family has none */
     uint32_t layer_offset; /* of its `layer` member, 0: none */
     uint32_t num_args;
-    uint32_t reserved;
+    uint32_t least; /* bytes it had in 1.0 */
     attn_arg args[ATTN_MAX_ARGS];
 } attn_block;
 
@@ -58,10 +58,13 @@ typedef struct attn_extent {
 attn_status attn_block_check(const attn_block *block, const attn_head *args,
                              const attn_extent *extent, attn_error *err);
 
-/* [any] The tensor of an argument in a block. */
+/* [any] The tensor of an argument in a block; NULL when the block's maker did
+ * not know the argument. */
 static inline const attn_tensor *
 attn_block_tensor(const attn_head *args, const attn_arg *arg)
 {
+    if (args->struct_size < arg->offset + sizeof(attn_tensor *))
+        return NULL;
     return *(const attn_tensor *const *)((const char *)args + arg->offset);
 }
 

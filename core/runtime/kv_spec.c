@@ -72,6 +72,10 @@ attn_kv_spec_get(const attn_entry *entry, const attn_layer *layer,
                  attn_kv_spec *spec, attn_error *err)
 {
     attn_kv_spec found = {.struct_size = sizeof found};
+    if (spec->struct_size < ATTN_KV_SPEC_SIZE_1_0)
+        return attn_error_set(err, ATTN_E_ARG, "spec.struct_size",
+                              "struct_size %u: at least %u", spec->struct_size,
+                              ATTN_KV_SPEC_SIZE_1_0);
     if (!entry->backend)
         return attn_error_set(err, ATTN_E_ARG, "entry", "%s is %s: %s",
                               entry->name, attn_state_str(entry->state),
@@ -88,7 +92,11 @@ attn_kv_spec_get(const attn_entry *entry, const attn_layer *layer,
         default_spec(layer, &found);
     }
     attn_status s = check_spec(entry, &found, err);
-    if (s == ATTN_OK)
-        *spec = found;
+    if (s == ATTN_OK) {
+        found.struct_size = spec->struct_size < sizeof found
+                                ? spec->struct_size
+                                : (uint32_t)sizeof found;
+        memcpy(spec, &found, found.struct_size);
+    }
     return s;
 }

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "runtime/group.h"
+#include "select/layer.h"
 #include "select/selection.h"
 
 #define DEFAULT_STEPS_IN_FLIGHT 2u
@@ -50,16 +51,9 @@ copy_layer(attn_group *g, const attn_layer *layer, attn_error *err)
                               "layer missing or of a bad size");
     const attn_family *family = attn_family_find(layer->family);
     if (family) {
-        if (layer->struct_size < family->layer_size)
-            return attn_error_set(err, ATTN_E_ARG, "layer.struct_size",
-                                  "struct_size %u: a %s layer has %u bytes",
-                                  layer->struct_size, family->key,
-                                  family->layer_size);
-        memcpy(&g->known, layer, family->layer_size);
-        g->known.head.struct_size = family->layer_size;
-        g->known.head.family = family->id;
         g->layer = &g->known.head;
-        return attn_layer_finish(&g->known, err);
+        attn_status s = attn_layer_take(layer, &g->known, &family, err);
+        return s == ATTN_OK ? attn_layer_finish(&g->known, err) : s;
     }
     g->layer = malloc(layer->struct_size);
     g->family = strdup(layer->family);
@@ -93,12 +87,12 @@ need_one(uint32_t value, const char *name, attn_error *err)
 static attn_status
 copy_limits(attn_group *g, const attn_limits *limits, attn_error *err)
 {
-    if (!limits || limits->struct_size < sizeof *limits)
+    if (!limits || limits->struct_size < ATTN_LIMITS_SIZE_1_0)
         return attn_error_set(err, ATTN_E_ARG, "params.limits",
-                              "limits missing or smaller than %zu bytes",
-                              sizeof *limits);
+                              "limits missing or smaller than %u bytes",
+                              ATTN_LIMITS_SIZE_1_0);
     attn_limits *l = &g->limits;
-    *l = *limits;
+    attn_take(l, sizeof *l, limits);
     l->struct_size = sizeof *l;
     l->reserved = 0;
     attn_status s = need_one(l->max_reqs, "limits.max_reqs", err);
@@ -203,7 +197,7 @@ static attn_status
 check_shared_cache(const attn_group *g, const attn_entry *a,
                    const attn_entry *b, attn_error *err)
 {
-    attn_kv_spec x, y;
+    attn_kv_spec x = {.struct_size = sizeof x}, y = x;
     if (g->layer != &g->known.head)
         return attn_error_set(err, ATTN_E_CONFIG, "select",
                               "family %s takes one backend for both phases",

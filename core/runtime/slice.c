@@ -53,8 +53,7 @@ slice_prefix(attn_slice *s, const attn_ext *ext, const attn_cut *cut)
 {
     const attn_ext_prefix_ranges *old = (const attn_ext_prefix_ranges *)ext;
     attn_ext_prefix_ranges *e = &s->prefix_ext;
-    *e = *old;
-    e->head.struct_size = sizeof *e;
+    attn_take(e, sizeof *e, old);
     if (e->ranges)
         e->ranges += (size_t)cut->first_req * e->max_ranges * 2;
     e->ranges_device = attn_view_rows(&s->ranges, old->ranges_device,
@@ -68,8 +67,7 @@ slice_parallel(attn_slice *s, const attn_ext *ext, const attn_cut *cut)
     const attn_ext_context_parallel *old =
         (const attn_ext_context_parallel *)ext;
     attn_ext_context_parallel *e = &s->parallel_ext;
-    *e = *old;
-    e->head.struct_size = sizeof *e;
+    attn_take(e, sizeof *e, old);
     if (e->local_seq_lens)
         e->local_seq_lens += cut->first_req;
     e->local_seq_lens_device = attn_view_rows(
@@ -82,8 +80,7 @@ slice_state(attn_slice *s, const attn_ext *ext, const attn_cut *cut)
 {
     const attn_ext_state *old = (const attn_ext_state *)ext;
     attn_ext_state *e = &s->state_ext;
-    *e = *old;
-    e->head.struct_size = sizeof *e;
+    attn_take(e, sizeof *e, old);
     if (e->has_initial_state)
         e->has_initial_state += cut->first_req;
     if (e->num_accepted_tokens)
@@ -165,8 +162,7 @@ static void
 slice_batch(attn_slice *s, const attn_batch *batch, const attn_cut *cut)
 {
     attn_batch *b = &s->batch;
-    *b = *batch;
-    b->struct_size = sizeof *b;
+    attn_take(b, sizeof *b, batch);
     b->num_reqs = cut->num_reqs;
     b->num_tokens = cut->num_tokens;
     if (b->seq_lens)
@@ -188,8 +184,7 @@ static void
 slice_group(attn_slice *s, const attn_kv_group *kv, const attn_cut *cut)
 {
     attn_kv_group *g = &s->kv;
-    *g = *kv;
-    g->struct_size = sizeof *g;
+    attn_take(g, sizeof *g, kv);
     if (g->block_table)
         g->block_table += (int64_t)cut->first_req * g->block_table_stride;
     if (g->slot_mapping)

@@ -384,8 +384,11 @@ run_block(attn_group *g, const attn_block *block, attn_group_layer *layer,
         attn_view views[ATTN_MAX_ARGS];
         if (g->num_parts == 2 && part->num_tokens == 0)
             continue;
-        memcpy(copy.bytes, args, size);
-        copy.head.struct_size = size;
+        const uint32_t known =
+            args->struct_size < size ? args->struct_size : size;
+        memcpy(copy.bytes, args, known);
+        memset(copy.bytes + known, 0, size - known);
+        copy.head.struct_size = known;
         if (layer)
             set_layer(block, &copy, layer->prepared[i]);
         if (g->num_parts == 2)

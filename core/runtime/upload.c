@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/size.h"
 #include "runtime/memory.h"
 #include "runtime/slice.h"
 
@@ -94,14 +95,16 @@ attn_status
 attn_upload_create(const attn_upload_params *params, attn_upload **upload,
                    attn_error *err)
 {
-    if (!params || params->struct_size < sizeof *params || !params->entry ||
-        !params->limits || params->limits->struct_size < sizeof *params->limits)
+    if (!params ||
+        params->struct_size < ATTN_UP_TO(attn_upload_params, limits) ||
+        !params->entry || !params->limits ||
+        params->limits->struct_size < ATTN_LIMITS_SIZE_1_0)
         return attn_error_set(err, ATTN_E_ARG, "params",
                               "params, entry or limits missing or too small");
     attn_upload *u = calloc(1, sizeof *u);
     if (!u)
         return attn_error_nomem(err, "upload", sizeof *u);
-    u->limits = *params->limits;
+    attn_take(&u->limits, sizeof u->limits, params->limits);
     if (!u->limits.steps_in_flight)
         u->limits.steps_in_flight = 2;
     u->max_ranges = params->max_ranges;
@@ -247,8 +250,7 @@ stage_batch_ext(attn_upload *u, const attn_batch *b, attn_error *err)
     const attn_ext *e = attn_ext_find(b->ext, ATTN_EXT_CONTEXT_PARALLEL);
     if (e) {
         attn_ext_context_parallel *x = &u->parallel_ext;
-        *x = *(const attn_ext_context_parallel *)e;
-        x->head.struct_size = sizeof *x;
+        attn_take(x, sizeof *x, e);
         x->head.next = u->batch.ext;
         x->local_seq_lens_device =
             stage_small(u, LOCAL, type_i32, x->local_seq_lens_device,
@@ -259,8 +261,7 @@ stage_batch_ext(attn_upload *u, const attn_batch *b, attn_error *err)
     if (!e)
         return ATTN_OK;
     attn_ext_prefix_ranges *x = &u->prefix_ext;
-    *x = *(const attn_ext_prefix_ranges *)e;
-    x->head.struct_size = sizeof *x;
+    attn_take(x, sizeof *x, e);
     x->head.next = u->batch.ext;
     u->batch.ext = &x->head;
     return stage_block(u, RANGES, type_i32, &x->ranges_device, x->ranges, 3,
@@ -275,8 +276,7 @@ stage_group_ext(attn_upload *u, const attn_batch *b, const attn_kv_group *kv,
     if (!e)
         return ATTN_OK;
     attn_ext_state *x = &u->state_ext;
-    *x = *(const attn_ext_state *)e;
-    x->head.struct_size = sizeof *x;
+    attn_take(x, sizeof *x, e);
     x->head.next = u->kv.ext;
     u->kv.ext = &x->head;
     x->has_initial_state_device =
@@ -317,10 +317,8 @@ attn_batch_upload(attn_upload *upload, const attn_batch *batch,
     attn_status s = check_limits(u, batch, kv, err);
     if (s != ATTN_OK)
         return s;
-    u->batch = *batch;
-    u->kv = *kv;
-    u->batch.struct_size = sizeof u->batch;
-    u->kv.struct_size = sizeof u->kv;
+    attn_take(&u->batch, sizeof u->batch, batch);
+    attn_take(&u->kv, sizeof u->kv, kv);
     u->stream = stream;
     u->small_bytes = 0;
     u->staging = (char *)u->memory.binding.pinned + u->turn * u->bytes;

@@ -92,6 +92,8 @@ set_field(const attn_field *f, attn_any_layer *layer, const char *text,
     }
 }
 
+_Static_assert(sizeof(attn_any_layer) == 256, "no layer exceeds its room");
+
 void
 attn_layer_init(const attn_family *family, attn_any_layer *layer)
 {
@@ -101,6 +103,23 @@ attn_layer_init(const attn_family *family, attn_any_layer *layer)
     for (uint32_t i = 0; i < family->num_fields; i++)
         if (family->fields[i].value[0])
             set_field(&family->fields[i], layer, family->fields[i].value, NULL);
+}
+
+/* What a layer of 1.0 has: a shorter one is none. */
+static uint32_t
+least_size(const attn_family *family)
+{
+    static const struct {
+        const char *id;
+        uint32_t size;
+    } sizes[] = {{ATTN_FAMILY_FLASH, ATTN_FLASH_LAYER_SIZE_1_0},
+                 {ATTN_FAMILY_MLA, ATTN_MLA_LAYER_SIZE_1_0},
+                 {ATTN_FAMILY_MAMBA2, ATTN_MAMBA2_LAYER_SIZE_1_0},
+                 {ATTN_FAMILY_MAMBA1, ATTN_MAMBA1_LAYER_SIZE_1_0}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (strcmp(sizes[i].id, family->id) == 0)
+            return sizes[i].size;
+    return family->layer_size;
 }
 
 /* The family of a layer that is whole. */
@@ -113,11 +132,25 @@ known_family(const attn_layer *layer, const attn_family **family,
         return attn_error_set(err, ATTN_E_ARG, "layer.family",
                               "unknown family '%s'",
                               layer->family ? layer->family : "");
-    if (layer->struct_size < (*family)->layer_size)
+    if (layer->struct_size < least_size(*family))
         return attn_error_set(err, ATTN_E_ARG, "layer.struct_size",
                               "struct_size %u: a %s layer has %u bytes",
                               layer->struct_size, (*family)->key,
-                              (*family)->layer_size);
+                              least_size(*family));
+    return ATTN_OK;
+}
+
+attn_status
+attn_layer_take(const attn_layer *from, attn_any_layer *to,
+                const attn_family **family, attn_error *err)
+{
+    attn_status s = known_family(from, family, err);
+    if (s != ATTN_OK)
+        return s;
+    memset(to, 0, sizeof *to);
+    attn_take(to, (*family)->layer_size, from);
+    to->head.struct_size = (*family)->layer_size;
+    to->head.family = (*family)->id;
     return ATTN_OK;
 }
 
@@ -153,11 +186,12 @@ print_f32(char *text, size_t size, float v)
 }
 
 attn_status
-attn_layer_get(const attn_layer *layer, const char *name, char *text,
-               size_t size)
+attn_layer_get(const attn_layer *of, const char *name, char *text, size_t size)
 {
     const attn_family *family;
-    attn_status s = known_family(layer, &family, NULL);
+    attn_any_layer whole;
+    const attn_layer *layer = &whole.head;
+    attn_status s = attn_layer_take(of, &whole, &family, NULL);
     const attn_field *f = s == ATTN_OK ? attn_family_field(family, name) : NULL;
     if (!f)
         return ATTN_E_ARG;
@@ -300,8 +334,8 @@ attn_status
 attn_layer_finish(attn_any_layer *layer, attn_error *err)
 {
     const attn_family *family;
-    attn_any_layer l = *layer;
-    attn_status s = known_family(&l.head, &family, err);
+    attn_any_layer l;
+    attn_status s = attn_layer_take(&layer->head, &l, &family, err);
     if (s != ATTN_OK)
         return s;
     int flash = strcmp(family->id, ATTN_FAMILY_FLASH) == 0;

@@ -7,8 +7,10 @@
 #include <string.h>
 
 #include "base/array.h"
+#include "base/size.h"
 #include "base/text.h"
 #include "config/store.h"
+#include "select/layer.h"
 #include "select/match.h"
 #include "select/profile.h"
 #include "select/rule.h"
@@ -399,24 +401,34 @@ decide(struct job *job)
 }
 
 static attn_status
-check_params(const attn_layer *layer, const attn_select_params *params,
-             attn_error *err)
+check_params(const attn_select_params *params, attn_error *err)
 {
-    if (params->struct_size < offsetof(attn_select_params, max_seq_len))
+    const size_t least = ATTN_UP_TO(attn_select_params, backend);
+    if (params->struct_size < least)
         return attn_error_set(err, ATTN_E_ARG, "params.struct_size",
                               "struct_size %u: at least %zu",
-                              params->struct_size,
-                              offsetof(attn_select_params, max_seq_len));
+                              params->struct_size, least);
     if (params->phase > ATTN_PHASE_DECODE)
         return attn_error_set(err, ATTN_E_ARG, "params.phase",
                               "phase %u: at most 2", params->phase);
-    const attn_family *f =
-        layer->family ? attn_family_find(layer->family) : NULL;
-    if (!layer->family || layer->struct_size < (f ? f->layer_size : 24))
-        return attn_error_set(err, ATTN_E_ARG, "layer.struct_size",
-                              "struct_size %u: too small for its family",
-                              layer->struct_size);
     return ATTN_OK;
+}
+
+/* A layer of a known family as it is today, another's as it is. */
+static attn_status
+whole_layer(const attn_layer *layer, attn_any_layer *known,
+            const attn_layer **whole, attn_error *err)
+{
+    const attn_family *family =
+        layer->family ? attn_family_find(layer->family) : NULL;
+    *whole = family ? &known->head : layer;
+    if (family)
+        return attn_layer_take(layer, known, &family, err);
+    if (layer->family && layer->struct_size >= sizeof *layer)
+        return ATTN_OK;
+    return attn_error_set(err, ATTN_E_ARG, "layer.struct_size",
+                          "struct_size %u: too small for its family",
+                          layer->struct_size);
 }
 
 attn_status
@@ -425,7 +437,10 @@ attn_select_among(const attn_entry *const *entries, size_t count,
                   const attn_select_params *params, attn_selection **selection,
                   attn_error *err)
 {
-    attn_status s = check_params(layer, params, err);
+    attn_any_layer known;
+    attn_status s = check_params(params, err);
+    if (s == ATTN_OK)
+        s = whole_layer(layer, &known, &layer, err);
     if (s != ATTN_OK)
         return s;
     struct job job = {.entries = entries,

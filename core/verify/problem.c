@@ -397,14 +397,14 @@ read_mamba1(attn_problem *p, attn_error *err)
 static const struct {
     const char *family;
     attn_kind kind;
-    size_t layer_size;
+    uint32_t layer_size;
     attn_status (*read)(attn_problem *p, attn_error *err);
 } FAMILIES[] = {
-    {ATTN_FAMILY_FLASH, ATTN_KIND_FLASH, sizeof(attn_flash_layer), read_flash},
-    {ATTN_FAMILY_MLA, ATTN_KIND_MLA, sizeof(attn_mla_layer), read_mla},
-    {ATTN_FAMILY_MAMBA2, ATTN_KIND_MAMBA2, sizeof(attn_mamba2_layer),
+    {ATTN_FAMILY_FLASH, ATTN_KIND_FLASH, ATTN_FLASH_LAYER_SIZE_1_0, read_flash},
+    {ATTN_FAMILY_MLA, ATTN_KIND_MLA, ATTN_MLA_LAYER_SIZE_1_0, read_mla},
+    {ATTN_FAMILY_MAMBA2, ATTN_KIND_MAMBA2, ATTN_MAMBA2_LAYER_SIZE_1_0,
      read_mamba2},
-    {ATTN_FAMILY_MAMBA1, ATTN_KIND_MAMBA1, sizeof(attn_mamba1_layer),
+    {ATTN_FAMILY_MAMBA1, ATTN_KIND_MAMBA1, ATTN_MAMBA1_LAYER_SIZE_1_0,
      read_mamba1},
 };
 
@@ -419,7 +419,7 @@ attn_problem_read(attn_problem *p, const attn_call *call, attn_error *err)
             continue;
         if (p->layer->struct_size < FAMILIES[i].layer_size)
             return attn_error_set(
-                err, ATTN_E_ARG, "layer", "struct_size %u, the family has %zu",
+                err, ATTN_E_ARG, "layer", "struct_size %u, the family has %u",
                 p->layer->struct_size, FAMILIES[i].layer_size);
         p->kind = FAMILIES[i].kind;
         attn_status s = FAMILIES[i].read(p, err);

@@ -270,7 +270,7 @@ open(attn_trial *t, const attn_problem *p, attn_error *err)
     t->op = t->in.entry->backend->op;
     t->kind = p->kind;
     t->has_new = p->has_new;
-    memcpy(&t->layer, p->layer, p->layer->struct_size);
+    attn_take(&t->layer, sizeof t->layer, p->layer);
     t->layer.head.family = t->in.entry->backend->family;
     set_limits(t, p);
     attn_status s = open_place(t, err);

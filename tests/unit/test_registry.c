@@ -96,7 +96,7 @@ START_TEST(bad_parameters)
     attn_registry *r = NULL;
     const attn_registry_params old = {.struct_size = 8};
     ck_assert_error(attn_registry_open(&old, &r, &err), err, ATTN_E_ARG,
-                    "struct_size 8, need");
+                    "struct_size 8: at least 48");
     ck_assert_error(attn_registry_open(NULL, &r, &err), err, ATTN_E_ARG,
                     "struct_size 0");
     ck_assert_ptr_null(r);

@@ -339,7 +339,7 @@ END_TEST
 START_TEST(caches_are_described)
 {
     attn_any_layer l = make_layer(0);
-    attn_kv_spec spec;
+    attn_kv_spec spec = {.struct_size = sizeof spec};
     const attn_registry *r = fake_registry("");
     const attn_entry *e = attn_registry_at(r, 0);
     ck_assert_good(attn_kv_spec_get(e, &l.head, &spec, &err), err);

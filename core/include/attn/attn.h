@@ -3,7 +3,12 @@
  *
  * For engine authors: load a configuration (config.h), open the registry
  * (registry.h), describe a layer (select.h), and run it (session.h) on
- * batches (batch.h). doc/engine.md walks through it. */
+ * batches (batch.h). doc/engine.md walks through it.
+ *
+ * GROWTH. What begins with struct_size grows at its end, as in plugin.h, and an
+ * application that was built with fewer fields, or with more, is served: it
+ * sets struct_size to sizeof. A transform's result is as large as its input
+ * says that it is. What is called frozen never grows. */
 #ifndef ATTN_ATTN_H
 #define ATTN_ATTN_H
 

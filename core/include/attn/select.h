@@ -39,13 +39,15 @@ typedef struct attn_family {
     uint32_t layer_size; /* sizeof of its layer struct */
 } attn_family;
 
-/* Room for the layer of any known family. */
+/* Room for the layer of any known family, also of those to come. Frozen, 256
+ * bytes. */
 typedef union attn_any_layer {
     attn_layer head;
     attn_flash_layer flash;
     attn_mla_layer mla;
     attn_mamba2_layer mamba2;
     attn_mamba1_layer mamba1;
+    uint64_t room[32];
 } attn_any_layer;
 
 /* [any] By key or id; NULL when unknown. Index walks all; NULL ends. */

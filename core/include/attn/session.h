@@ -63,7 +63,8 @@ ATTN_API void attn_group_destroy(attn_group *group);
 ATTN_API const attn_entry *attn_group_backend(const attn_group *group,
                                               uint32_t phase);
 /* [any] Block sizes, bytes per block, alignment and strides of this layer's
- * caches on one backend, before or without a group. */
+ * caches on one backend, before or without a group. The caller sets
+ * spec->struct_size; what lies in it is written. */
 ATTN_API attn_status attn_kv_spec_get(const attn_entry *entry,
                                       const attn_layer *layer,
                                       attn_kv_spec *spec, attn_error *err);

@@ -94,7 +94,7 @@ ATTN_API const char *attn_batch_rule_name(uint32_t rule);
 
 /* -------------------------------------------------------------------- room */
 
-/* How much room a result needs. */
+/* How much room a result needs. Frozen, 24 bytes. */
 typedef struct attn_batch_size {
     uint32_t struct_size;
     uint32_t num_reqs;
@@ -104,7 +104,16 @@ typedef struct attn_batch_size {
     uint32_t max_checkpoints; /* of attn_ext_state */
 } attn_batch_size;
 
-/* Room for one result. Filled by attn_batch_room_bind, or by hand. */
+/* Room for an extension of these kinds. Frozen, 256 bytes. */
+typedef union attn_any_ext {
+    attn_ext head;
+    attn_ext_prefix_ranges prefix_ranges;
+    attn_ext_context_parallel context_parallel;
+    attn_ext_state state;
+    uint64_t room[32];
+} attn_any_ext;
+
+/* Room for one result. Filled by attn_batch_room_bind, or by hand. Frozen. */
 typedef struct attn_batch_room {
     uint32_t struct_size;
     uint32_t reserved;
@@ -122,9 +131,7 @@ typedef struct attn_batch_room {
     int32_t *checkpoint_slots;    /* [reqs, max_checkpoints] */
     int32_t *block_table;         /* [reqs, table_cols] */
     int64_t *slot_mapping;        /* [tokens] */
-    attn_ext_prefix_ranges prefix_ranges;
-    attn_ext_context_parallel context_parallel;
-    attn_ext_state state;
+    attn_any_ext prefix_ranges, context_parallel, state; /* of the result */
 } attn_batch_room;
 
 /* [any] The sizing call of every transform whose result has at most the
