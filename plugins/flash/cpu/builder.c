@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "flash/cpu/flash.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 static void
@@ -57,25 +56,17 @@ builder_destroy(attn_builder *b)
     free(b);
 }
 
-static size_t
-take(size_t *at, size_t bytes)
-{
-    const size_t here = *at;
-    *at += (bytes + FLASH_ALIGN - 1) / FLASH_ALIGN * FLASH_ALIGN;
-    return here;
-}
-
 /* Lays the workspace out at base (NULL: only sizes it); returns its size. */
 static size_t
 lay_out(attn_builder *b, char *base)
 {
     size_t at = 0;
-    const size_t blocks = take(&at, b->max_blocks * sizeof *b->blocks);
-    const size_t sorted = take(&at, b->max_blocks * sizeof *b->sorted);
-    const size_t merges = take(&at, b->limits.max_reqs * sizeof *b->merges);
-    const size_t scratch = take(&at, b->layout.bytes * b->limits.num_threads);
-    const size_t out = take(&at, b->max_partials * b->shape.cols * sizeof(float));
-    const size_t stat = take(&at, b->max_partials * 2 * sizeof(float));
+    const size_t blocks = flash_take(&at, b->max_blocks * sizeof *b->blocks);
+    const size_t sorted = flash_take(&at, b->max_blocks * sizeof *b->sorted);
+    const size_t merges = flash_take(&at, b->limits.max_reqs * sizeof *b->merges);
+    const size_t scratch = flash_take(&at, b->layout.bytes * b->limits.num_threads);
+    const size_t out = flash_take(&at, b->max_partials * b->shape.cols * sizeof(float));
+    const size_t stat = flash_take(&at, b->max_partials * 2 * sizeof(float));
     if (base) {
         b->blocks = (flash_block *)(base + blocks);
         b->sorted = (flash_block *)(base + sorted);

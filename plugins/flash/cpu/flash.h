@@ -113,7 +113,6 @@ typedef void (*flash_join)(const flash_job *job, const flash_merge *merge, uint3
 
 /* One compiled kernel. */
 typedef struct flash_kernel {
-    const char *name;
     flash_run run;
     flash_decode decode; /* for blocks of few rows */
     flash_join merge;
@@ -153,6 +152,10 @@ uint64_t flash_max_partials(const flash_shape *shape, const flash_options *optio
 uint64_t flash_max_blocks(const flash_shape *shape, const flash_options *options,
                           const attn_limits *limits);
 
+/* Lays out: where the next `bytes` begin, from *at on, a multiple of FLASH_ALIGN that moves past
+ * them. */
+size_t flash_take(size_t *at, size_t bytes);
+
 /* The backend's operations, and what plugin.c holds for them. */
 extern const attn_op flash_op;
 const attn_host *flash_host(void);
@@ -181,7 +184,7 @@ struct attn_builder {
     float *partial_out, *partial_stat;
     /* of the step that was built last */
     flash_job job;
-    uint32_t num_blocks, num_merges, num_reqs, num_tokens, built;
+    uint32_t num_blocks, num_merges, num_tokens, built;
     uint32_t decode_heads; /* of a task */
     const int64_t *slot_mapping;
     uint32_t num_cache_blocks;

@@ -5,7 +5,7 @@
  *   GEMM_ROWS, GEMM_VECS      register block of the inner products
  *   WORD_TYPE, WORD_SIZE      element type of a word and how many it holds
  *   WEIGHT_EXP                vf_exp2 or vf_exp2_short
- *   KERNEL_SYMBOL, KERNEL_NAME
+ *   KERNEL_SYMBOL
  *
  * and the functions that know what a word is:
  *
@@ -400,8 +400,7 @@ kernel_merge(const flash_job *job, const flash_merge *merge, uint32_t kv_head)
             merge_row(job, merge, count, t, kv_head * group + h);
 }
 
-const flash_kernel KERNEL_SYMBOL = {.name = KERNEL_NAME,
-                                    .run = kernel_run,
+const flash_kernel KERNEL_SYMBOL = {.run = kernel_run,
                                     .decode = kernel_decode,
                                     .merge = kernel_merge,
                                     .lanes = VF_LANES,

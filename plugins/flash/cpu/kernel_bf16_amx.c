@@ -4,5 +4,4 @@
 #define GEMM_VECS 4
 #define KEY_ALIGN 32
 #define KERNEL_SYMBOL flash_bf16_amx
-#define KERNEL_NAME "bf16/amx"
 #include "flash/cpu/kernel_bf16.h"

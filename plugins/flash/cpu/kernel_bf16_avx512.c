@@ -2,5 +2,4 @@
 #define GEMM_ROWS 6
 #define GEMM_VECS 4
 #define KERNEL_SYMBOL flash_bf16_avx512
-#define KERNEL_NAME "bf16/avx512bf16"
 #include "flash/cpu/kernel_bf16.h"

@@ -2,5 +2,4 @@
 #define GEMM_ROWS 6
 #define GEMM_VECS 2
 #define KERNEL_SYMBOL flash_f32_avx2
-#define KERNEL_NAME "f32/avx2"
 #include "flash/cpu/kernel_f32.h"

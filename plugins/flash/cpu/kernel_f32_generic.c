@@ -2,5 +2,4 @@
 #define GEMM_ROWS 4
 #define GEMM_VECS 2
 #define KERNEL_SYMBOL flash_f32_generic
-#define KERNEL_NAME "f32/generic"
 #include "flash/cpu/kernel_f32.h"

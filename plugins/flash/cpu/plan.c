@@ -53,7 +53,6 @@ set_job(attn_builder *b, const attn_batch *batch, const attn_kv_group *group)
     job->partial_stat = b->partial_stat;
     b->slot_mapping = group->slot_mapping;
     b->num_cache_blocks = group->num_blocks;
-    b->num_reqs = batch->num_reqs;
     b->num_tokens = batch->num_tokens;
 }
 

@@ -52,17 +52,6 @@ static const attn_caps caps = {
     .num_dtypes = sizeof dtypes / sizeof *dtypes,
 };
 
-static void
-check_dim(attn_reasons *reasons, const char *name, uint32_t dim)
-{
-    char text[96];
-    if (dim >= 8 && dim <= FLASH_MAX_DIM && dim % 8 == 0)
-        return;
-    snprintf(text, sizeof text, "%s %u: supports multiples of 8 from 8 to %u", name, dim,
-             FLASH_MAX_DIM);
-    attn_reason_add(reasons, text);
-}
-
 attn_status
 flash_check(const attn_backend *self, const char *arch, const attn_layer *layer,
             attn_reasons *reasons)
@@ -78,12 +67,8 @@ flash_check(const attn_backend *self, const char *arch, const attn_layer *layer,
                  l->num_heads, l->num_kv_heads);
         attn_reason_add(r, text);
     }
-    check_dim(r, "head_dim", l->head_dim);
-    check_dim(r, "head_dim_v", l->head_dim_v);
-    if (!l->block_size || l->block_size > 65536) {
-        snprintf(text, sizeof text, "block_size %u: supports 1 to 65536", l->block_size);
-        attn_reason_add(r, text);
-    }
+    cpu_check_dims(dims, sizeof dims / sizeof *dims,
+                   (const uint32_t[]){l->head_dim, l->head_dim_v, l->block_size}, r);
     cpu_check_type("q_dtype", l->q_dtype, 0, r);
     cpu_check_type("kv_dtype", l->kv_dtype, 1, r);
     cpu_check_type("out_dtype", l->out_dtype, 0, r);

@@ -59,8 +59,8 @@ flash_shape_plan(flash_shape *shape, const flash_kernel *kernel, const flash_opt
     shape->rows = shape->tokens * shape->group;
 }
 
-static size_t
-take(size_t *at, size_t bytes)
+size_t
+flash_take(size_t *at, size_t bytes)
 {
     const size_t here = *at;
     *at += (bytes + FLASH_ALIGN - 1) / FLASH_ALIGN * FLASH_ALIGN;
@@ -90,20 +90,21 @@ flash_scratch_plan(flash_scratch *layout, const flash_shape *shape, const flash_
                  tile = shape->key_tile, f = sizeof(float);
     const size_t value_cols = round_up(shape->dim_v, kernel->col_tile);
     size_t at = 0;
-    layout->q = take(&at, rows * shape->pitch * f);
-    layout->k = take(&at, tile * shape->pitch * f);
-    layout->v = take(&at, tile / kernel->word_size * value_cols * f);
-    layout->s = take(&at, kernel->row_tile * tile * f);
-    layout->p = take(&at, kernel->row_tile * (tile / kernel->word_size) * f);
-    layout->o = take(&at, rows * shape->cols * f);
-    layout->max = take(&at, rows * f);
-    layout->sum = take(&at, rows * f);
-    layout->span = take(&at, shape->tokens * 2 * sizeof(int32_t));
-    layout->key_rows = take(&at, tile * sizeof(void *));
-    layout->value_rows = take(&at, tile * sizeof(void *));
-    layout->staging = take(&at, (size_t)kernel->lanes * FLASH_MAX_DIM * f);
-    layout->zero = take(&at, FLASH_MAX_DIM * f);
-    layout->wide = take(&at, flash_is_wide(shape, 1) ? wide_doubles(shape) * sizeof(double) : 0);
+    layout->q = flash_take(&at, rows * shape->pitch * f);
+    layout->k = flash_take(&at, tile * shape->pitch * f);
+    layout->v = flash_take(&at, tile / kernel->word_size * value_cols * f);
+    layout->s = flash_take(&at, kernel->row_tile * tile * f);
+    layout->p = flash_take(&at, kernel->row_tile * (tile / kernel->word_size) * f);
+    layout->o = flash_take(&at, rows * shape->cols * f);
+    layout->max = flash_take(&at, rows * f);
+    layout->sum = flash_take(&at, rows * f);
+    layout->span = flash_take(&at, shape->tokens * 2 * sizeof(int32_t));
+    layout->key_rows = flash_take(&at, tile * sizeof(void *));
+    layout->value_rows = flash_take(&at, tile * sizeof(void *));
+    layout->staging = flash_take(&at, (size_t)kernel->lanes * FLASH_MAX_DIM * f);
+    layout->zero = flash_take(&at, FLASH_MAX_DIM * f);
+    layout->wide =
+        flash_take(&at, flash_is_wide(shape, 1) ? wide_doubles(shape) * sizeof(double) : 0);
     layout->bytes = at;
 }
 

@@ -78,7 +78,6 @@ typedef struct mamba_step {
 
 /* The hot loops at one level. */
 struct mamba_kernels {
-    const char *name;
     uint32_t epc;
     void (*scan2)(const mamba_step *step, uint32_t task, char *scratch);
     void (*scan1)(const mamba_step *step, uint32_t task, char *scratch);

@@ -113,7 +113,6 @@ typedef struct mla_step {
 
 /* The hot loops at one level. task and scratch are those of parallel_for. */
 struct mla_kernels {
-    const char *name;
     uint32_t epc;
     void (*expanded)(const mla_step *step, uint32_t task, char *scratch);
     void (*query)(const mla_step *step, uint32_t task, char *scratch);

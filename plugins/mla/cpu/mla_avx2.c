@@ -1,4 +1,3 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #define MLA_TABLE mla_kernels_avx2
-#define MLA_NAME "avx2"
 #include "mla/cpu/mla_body.h"

@@ -1,4 +1,3 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #define MLA_TABLE mla_kernels_avx512
-#define MLA_NAME "avx512"
 #include "mla/cpu/mla_body.h"

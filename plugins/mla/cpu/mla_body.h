@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* mla_body.h - the kernel table of one level. MLA_TABLE and MLA_NAME are set
- * by the file that includes it. */
+/* mla_body.h - the kernel table of one level. MLA_TABLE is set by the file
+ * that includes it. */
 #include <math.h>
 
 #include "mla/cpu/mla_absorbed.h"
@@ -22,7 +22,6 @@ store_row(const attn_builder *b, void *dst, const void *src, size_t n, float sca
 }
 
 const mla_kernels MLA_TABLE = {
-    .name = MLA_NAME,
     .epc = EPC,
     .expanded = expanded_task,
     .query = query_task,

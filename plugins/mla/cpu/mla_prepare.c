@@ -1,15 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mla/cpu/mla.h"
 
-#define PANEL 64
-
-static size_t
-b_index(size_t kc, size_t nn, size_t k, size_t n)
-{
-    const size_t n0 = n / PANEL * PANEL;
-    const size_t width = nn - n0 < PANEL ? nn - n0 : PANEL;
-    return n0 * kc + k * width + (n - n0);
-}
+#include "common/cpu/gemm_cells.h"
 
 /* One head's [rows, cols] matrix as B: its columns run along k, its rows
  * become columns of B; or, transposed, the other way round. */
@@ -35,7 +27,7 @@ pack_head(const pack_job *j, uint32_t *dst)
     const size_t kc = j->k / j->epc;
     for (size_t k = 0; k < kc; k++) {
         for (size_t n = 0; n < j->n; n++) {
-            uint32_t *cell = dst + b_index(kc, j->n, k, n);
+            uint32_t *cell = dst + gemm_b_index(kc, j->n, k, n);
             if (j->epc == 1)
                 *cell = gt_bits(pack_at(j, k, n));
             else

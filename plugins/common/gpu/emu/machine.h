@@ -247,9 +247,6 @@ void copy_wait(uint32_t pending);
 
 void *memory_alloc(size_t bytes);
 bool memory_free(void *memory);
-/* Memory that somebody else owns; for tests. */
-void memory_adopt(const void *memory, size_t bytes);
-void memory_disown(const void *memory);
 uint64_t memory_used();
 /* The live allocation that holds [address, address + bytes), or false. */
 bool memory_holds(const void *address, size_t bytes);

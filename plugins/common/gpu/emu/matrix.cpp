@@ -95,34 +95,6 @@ load_matrix(uint32_t (&r)[4], uint32_t address, bool transpose, Where where)
     warp_together(transpose ? "ldmatrix.trans" : "ldmatrix", &m, load_matrix_all, where);
 }
 
-struct StoreMatrix {
-    uint32_t address;
-    const uint32_t *r;
-};
-
-static void
-store_matrix_all(void **slots, uint32_t count, Where where)
-{
-    const uint32_t first = block->self->warp * count;
-    for (uint32_t i = 0; i < count; i++) {
-        const StoreMatrix *m = static_cast<const StoreMatrix *>(slots[i]);
-        shared_access(block->threads[first + i], m->address, 16, EMU_WRITE, where);
-    }
-    for (uint32_t l = 0; l < count; l++)
-        for (uint32_t i = 0; i < 4; i++) {
-            const StoreMatrix *to = static_cast<const StoreMatrix *>(slots[8 * i + l / 4]);
-            const uint32_t v = static_cast<const StoreMatrix *>(slots[l])->r[i];
-            memcpy(block->memory.data() + to->address + 4 * (l % 4), &v, sizeof v);
-        }
-}
-
-void
-store_matrix(const uint32_t (&r)[4], uint32_t address, Where where)
-{
-    StoreMatrix m = {address, r};
-    warp_together("stmatrix", &m, store_matrix_all, where);
-}
-
 struct Product {
     float *d;
     const uint32_t *a, *b;

@@ -27,7 +27,6 @@ shuffle(T value, uint32_t from, Where where)
 int uniform(int value, Where where);
 
 void load_matrix(uint32_t (&r)[4], uint32_t address, bool transpose, Where where);
-void store_matrix(const uint32_t (&r)[4], uint32_t address, Where where);
 void mma16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], bool bf16,
               Where where);
 

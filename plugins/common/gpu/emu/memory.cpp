@@ -9,13 +9,8 @@
 namespace emu
 {
 
-struct Range {
-    size_t bytes;
-    bool owned;
-};
-
 static std::mutex lock;
-static std::map<uintptr_t, Range> ranges;
+static std::map<uintptr_t, size_t> ranges; /* bytes */
 static uint64_t used;
 static uint64_t changes; /* invalidates each thread's last hit */
 
@@ -28,7 +23,7 @@ memory_alloc(size_t bytes)
         return nullptr;
     memset(memory, 0xCB, size ? size : 256);
     std::lock_guard<std::mutex> hold(lock);
-    ranges[reinterpret_cast<uintptr_t>(memory)] = {bytes, true};
+    ranges[reinterpret_cast<uintptr_t>(memory)] = bytes;
     used += bytes;
     changes++;
     return memory;
@@ -39,29 +34,13 @@ memory_free(void *memory)
 {
     std::lock_guard<std::mutex> hold(lock);
     auto it = ranges.find(reinterpret_cast<uintptr_t>(memory));
-    if (it == ranges.end() || !it->second.owned)
+    if (it == ranges.end())
         return false;
-    used -= it->second.bytes;
+    used -= it->second;
     ranges.erase(it);
     changes++;
     free(memory);
     return true;
-}
-
-void
-memory_adopt(const void *memory, size_t bytes)
-{
-    std::lock_guard<std::mutex> hold(lock);
-    ranges[reinterpret_cast<uintptr_t>(memory)] = {bytes, false};
-    changes++;
-}
-
-void
-memory_disown(const void *memory)
-{
-    std::lock_guard<std::mutex> hold(lock);
-    ranges.erase(reinterpret_cast<uintptr_t>(memory));
-    changes++;
 }
 
 uint64_t
@@ -85,10 +64,10 @@ memory_holds(const void *address, size_t bytes)
     if (it == ranges.begin())
         return false;
     --it;
-    if (from + bytes > it->first + it->second.bytes)
+    if (from + bytes > it->first + it->second)
         return false;
     last_from = it->first;
-    last_to = it->first + it->second.bytes;
+    last_to = it->first + it->second;
     last_change = changes;
     return true;
 }
