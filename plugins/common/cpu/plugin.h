@@ -7,10 +7,6 @@
 #include "common/cpu/isa.h"
 #include <attn/plugin.h>
 
-#ifndef ATTN_PACKAGE_VERSION
-#define ATTN_PACKAGE_VERSION "0.1.0"
-#endif
-
 /* "isa": a name of CPU_ISA_CHOICES; default auto. */
 extern const attn_option cpu_option_isa;
 

@@ -211,13 +211,27 @@ close(attn_ctx *ctx)
 }
 
 static const attn_plugin plugin = {
-    sizeof(attn_plugin), 0, FLASH_ID, "0.1.0",       "libattn", "",       "Apache-2.0", backends,
-    option_list,         1, 1,        get_extension, init,      shutdown, open,         close,
+    sizeof(attn_plugin),
+    0,
+    FLASH_ID,
+    ATTN_PACKAGE_VERSION,
+    "libattn",
+    "",
+    "Apache-2.0",
+    backends,
+    option_list,
+    1,
+    1,
+    get_extension,
+    init,
+    shutdown,
+    open,
+    close,
 };
 
 } // namespace flash
 
-ATTN_PLUGIN_NOTE(FLASH_ID, "0.1.0", FLASH_DEVICE, FLASH_NAME)
+ATTN_PLUGIN_NOTE(FLASH_ID, ATTN_PACKAGE_VERSION, FLASH_DEVICE, FLASH_NAME)
 
 extern "C" {
 ATTN_PLUGIN_ENTRY(flash::plugin)
