@@ -190,7 +190,7 @@ template <class T, int DQ, int DV> struct General {
         w.sub = sub;
         const Layer &l = p.layer;
         w.item = item;
-        w.request = request_of(l, b, item.req);
+        w.request = request_in(item);
         w.k = keys_of(l, b, w.request, p.k, item.head, l.d);
         w.v = keys_of(l, b, w.request, p.v, item.head, l.dv);
         w.score = score_of(p, item.head);
@@ -261,7 +261,7 @@ template <class T, int DQ, int DV> struct General {
             process(p, b, item, sub);
         }
         if (item.splits > 1)
-            arrive_and_merge<T, DV, kThreads>(p, request_of(p.layer, b, item.req), item, kWord);
+            arrive_and_merge<T, DV, kThreads>(p, request_in(item), item, kWord);
     }
 
     /* The first item is the block's own number; where that is enough for all, no counter is
