@@ -428,6 +428,48 @@ START_TEST(refused_services)
 }
 END_TEST
 
+/* All calls of a step, captured: what would allocate or wait is refused there.
+ * The first test, so that nothing was loaded by another's step. */
+START_TEST(whole_step)
+{
+    static const spec one = {.name = "whole step",
+                             .reqs = 2,
+                             .q = {1, 40},
+                             .s = {90, 70},
+                             .heads = 4,
+                             .kv_heads = 2,
+                             .d = 64,
+                             .dv = 64,
+                             .block = 16,
+                             .bf16 = 1,
+                             .causal = 1,
+                             .left = -1,
+                             .right = -1};
+    problem p;
+    gpu_layer n;
+    problem_make(&p, &one);
+    problem_layer_make(&n, &p);
+    for (int t = 0; t < p.tokens; t++)
+        ((int64_t *)p.slots.host)[t] = -1;
+    array_upload(&p.slots);
+    problem_poison_outputs(&p);
+    GPU_OK(gpu.service->graph_begin(&gpu.stream, &gpu.err));
+    build(&n, &p);
+    const attn_flash_update args = {
+        {sizeof args, 0}, gpu.stream, &p.new_k.t, &p.new_v.t,
+        &p.k.t,           &p.v.t,     NULL,       NULL};
+    GPU_OK(gpu.op->update_cache(n.builder, &args.head, &gpu.err));
+    forward(&n, &p);
+    uint64_t recorded = 0;
+    GPU_OK(gpu.service->graph_end(&gpu.stream, &recorded, &gpu.err));
+    GPU_OK(gpu.service->graph_launch(recorded, &gpu.stream, &gpu.err));
+    compare(&p);
+    gpu.service->graph_destroy(recorded);
+    gpu_layer_drop(&n);
+    problem_drop(&p);
+}
+END_TEST
+
 static bool
 wanted(char *const *names, const char *name)
 {
@@ -442,6 +484,8 @@ cases_of(char *const *names)
 {
     TCase *c = tcase_create("flash");
     tcase_set_timeout(c, 300);
+    if (wanted(names, "graph"))
+        tcase_add_test(c, whole_step);
     const int count = (int)(sizeof specs / sizeof specs[0]);
     for (int i = 0; i < count; i++)
         if (wanted(names, specs[i].name))

@@ -38,8 +38,8 @@ prepare(uint32_t shared, int *blocks, attn_error *err)
                  cudaGetErrorString(e));
 }
 
-/* What the current device's code of K was compiled for: 80, 90. PTX that the driver compiled counts
- * as what it was written for. */
+/* Loads K on the current device; what its code was compiled for: 80, 90. PTX that the driver
+ * compiles counts as what it was written for. */
 template <class K>
 attn_status
 code_arch(int *arch, attn_error *err)

@@ -43,8 +43,9 @@ struct HopperInstance {
 /* The smallest instance that holds (d, dv), or NULL. */
 const Instance *instance_find(bool bf16, int d, int dv);
 
-/* What this build's code for the current device was compiled for: 80, 90; gpu::code_arch. */
-attn_status code_arch(int *arch, attn_error *err);
+/* Makes the current device load the kernels of the launches below, so that none is loaded in a
+ * step; what their code was compiled for: 80, 90; gpu::code_arch. */
+attn_status load_support(int *arch, attn_error *err);
 attn_status launch_plan(const attn_stream &stream, const Plan &p, attn_error *err);
 attn_status launch_update(const attn_stream &stream, uint32_t blocks, bool bf16, const Update &p,
                           attn_error *err);

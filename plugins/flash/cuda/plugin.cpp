@@ -182,7 +182,7 @@ look_at_code(gpu::Device *device, attn_error *err)
 {
     int arch = 0;
     const gpu::OnDevice here(device->device.id);
-    const attn_status status = code_arch(&arch, err);
+    const attn_status status = load_support(&arch, err);
     device->hopper &= arch == 90;
     return status;
 }

@@ -18,9 +18,14 @@ launch_plan(const attn_stream &stream, const Plan &p, attn_error *err)
 }
 
 attn_status
-code_arch(int *arch, attn_error *err)
+load_support(int *arch, attn_error *err)
 {
-    return gpu::code_arch<PlanKernel>(arch, err);
+    attn_status status = gpu::code_arch<ConstantsKernel>(arch, err);
+    if (!status)
+        status = gpu::code_arch<UpdateKernel<gpu::bf16>>(arch, err);
+    if (!status)
+        status = gpu::code_arch<UpdateKernel<gpu::f16>>(arch, err);
+    return status ? status : gpu::code_arch<PlanKernel>(arch, err);
 }
 
 attn_status

@@ -178,10 +178,23 @@ memory_info(attn_device device, uint64_t *free_bytes, uint64_t *total_bytes, att
     return ATTN_OK;
 }
 
+/* What a GPU's runtime refuses of a thread that captures a stream. */
+static thread_local int captures;
+
+static attn_status
+refuse_in_capture(const char *where, attn_error *err)
+{
+    return captures
+               ? attn_fail(err, ATTN_E_DEVICE, where, "not permitted while a stream is captured")
+               : ATTN_OK;
+}
+
 static attn_status
 alloc(attn_device device, uint32_t, uint64_t bytes, void **memory, attn_error *err)
 {
-    const attn_status status = check_device(device, err);
+    attn_status status = check_device(device, err);
+    if (!status)
+        status = refuse_in_capture("alloc", err);
     if (status)
         return status;
     void *p = bytes <= kTotal - emu::memory_used() ? emu::memory_alloc(bytes) : nullptr;
@@ -280,7 +293,8 @@ stream_create(attn_device device, attn_stream *stream, attn_error *err)
 static attn_status
 stream_synchronize(const attn_stream *stream, attn_error *err)
 {
-    return fault_of(stream->device.id, err);
+    const attn_status status = refuse_in_capture("stream", err);
+    return status ? status : fault_of(stream->device.id, err);
 }
 
 static void
@@ -340,6 +354,7 @@ graph_begin(attn_stream *stream, attn_error *err)
     if (!s->recording)
         return attn_fail(err, ATTN_E_NOMEM, "graph", "out of memory");
     stream->capturing = 1;
+    captures++;
     return ATTN_OK;
 }
 
@@ -352,6 +367,7 @@ graph_end(attn_stream *stream, uint64_t *graph, attn_error *err)
         return attn_fail(err, ATTN_E_ARG, "stream", "no capture is active");
     *graph = static_cast<uint64_t>(reinterpret_cast<uintptr_t>(s->recording));
     s->recording = nullptr;
+    captures--;
     return ATTN_OK;
 }
 
