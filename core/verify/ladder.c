@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include <attn/base.h>
+#include <attn/plugin.h>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -57,6 +58,7 @@ const attn_rung_row attn_rungs[] = {
 const size_t attn_num_rungs = sizeof attn_rungs / sizeof *attn_rungs;
 
 #define MOST_TARGETS 128
+#define PARAMS_SIZE_1_0 offsetof(attn_ladder_params, device)
 
 typedef struct target {
     char name[128], file[1024], reason[ATTN_REASON];
@@ -358,14 +360,33 @@ visit(tour *t, attn_error *err)
     return seen ? ATTN_OK : found_none(t, err);
 }
 
+/* What an application of an older minor left out is zero. */
+static attn_status
+take_params(const attn_ladder_params *given, const attn_ladder_summary *summary,
+            attn_ladder_params *params, attn_error *err)
+{
+    if (given->struct_size < PARAMS_SIZE_1_0)
+        return attn_error_set(err, ATTN_E_ARG, "params.struct_size",
+                              "struct_size %u: at least %zu",
+                              given->struct_size, PARAMS_SIZE_1_0);
+    if (summary->struct_size < sizeof *summary)
+        return attn_error_set(err, ATTN_E_ARG, "summary.struct_size",
+                              "struct_size %u: at least %zu",
+                              summary->struct_size, sizeof *summary);
+    attn_take(params, sizeof *params, given);
+    params->struct_size = sizeof *params;
+    return params->rung ? check_rung(params->rung, err) : ATTN_OK;
+}
+
 attn_status
 attn_ladder_run(const attn_ladder_params *params,
                 const attn_ladder_events *events, attn_ladder_summary *summary,
                 attn_error *err)
 {
+    attn_ladder_params whole;
     attn_ladder_summary sum = {.struct_size = sizeof sum};
-    tour t = {.params = params, .events = events, .summary = &sum};
-    attn_status s = params->rung ? check_rung(params->rung, err) : ATTN_OK;
+    tour t = {.params = &whole, .events = events, .summary = &sum};
+    attn_status s = take_params(params, summary, &whole, err);
     if (s)
         return s;
     t.targets = calloc(MOST_TARGETS, sizeof *t.targets);

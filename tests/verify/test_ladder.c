@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The proof that the ladder can fail: each defect is found by its rung, with
  * a reason that says what is wrong, and without the defect all rungs pass. */
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,6 +120,29 @@ judge(size_t i, const seen *s)
     return 1;
 }
 
+/* An application built before `device` has something else behind its struct. */
+static int
+old_caller(const char *file, const attn_config *config)
+{
+    attn_error err = {.struct_size = sizeof err};
+    attn_ladder_summary sum = {.struct_size = sizeof sum};
+    attn_ladder_params params = {.struct_size =
+                                     offsetof(attn_ladder_params, device),
+                                 .quick = 1,
+                                 .config = config,
+                                 .only_library = file,
+                                 .backend = "liar",
+                                 .rung = "file",
+                                 .device = "not of this struct"};
+    if (attn_ladder_run(&params, NULL, &sum, &err) || sum.passed != 1) {
+        printf("FAIL an older caller: %s\n", err.message);
+        return 0;
+    }
+    params.struct_size -= 8;
+    return attn_ladder_run(&params, NULL, &sum, &err) == ATTN_E_ARG &&
+           strstr(err.message, "struct_size 64: at least 72") != NULL;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -138,6 +162,7 @@ main(int argc, char **argv)
         printf("%s\n", err.message);
         return 1;
     }
+    failed += !old_caller(file, config);
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         seen s;
         if (argc > 1 && strcmp(argv[1], CASES[i].defect) != 0)

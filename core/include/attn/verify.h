@@ -239,6 +239,7 @@ typedef struct attn_ladder_events {
     void (*claim)(void *arg, const attn_claim_result *result);
 } attn_ladder_events;
 
+/* Grows at its end. */
 typedef struct attn_ladder_params {
     uint32_t struct_size;
     uint32_t quick;      /* 1: about ten seconds for a fast backend */
@@ -256,7 +257,7 @@ typedef struct attn_ladder_params {
     const char *device;
 } attn_ladder_params;
 
-/* What a ladder came to. */
+/* What a ladder came to. The caller sets struct_size. */
 typedef struct attn_ladder_summary {
     uint32_t struct_size;
     uint32_t num_backends; /* that were tested */
