@@ -2,12 +2,11 @@
 #include "config.h"
 
 #include <attn/batch.h>
+#include <attn/plugin.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "batch/batch.h"
-
-#define BATCH_SIZE_1_0 (offsetof(attn_batch, ext) + sizeof(attn_ext *))
 
 /* ------------------------------------------------------ struct and pointers */
 
@@ -16,10 +15,10 @@ check_shape(const attn_batch *batch, attn_error *err)
 {
     if (!batch)
         return attn_error_set(err, ATTN_E_ARG, "batch", "batch is NULL");
-    if (batch->struct_size < BATCH_SIZE_1_0)
+    if (batch->struct_size < ATTN_BATCH_SIZE_1_0)
         return attn_error_set(err, ATTN_E_ARG, "batch.struct_size",
-                              "struct_size %u: at least %zu",
-                              batch->struct_size, (size_t)BATCH_SIZE_1_0);
+                              "struct_size %u: at least %u", batch->struct_size,
+                              ATTN_BATCH_SIZE_1_0);
     if (batch->flags & ~ATTN_BATCH_CROSS)
         return attn_error_set(err, ATTN_E_ARG, "batch.flags",
                               "flags 0x%x: unknown bits 0x%x", batch->flags,

@@ -2,12 +2,11 @@
 #include "config.h"
 
 #include <attn/batch.h>
+#include <attn/plugin.h>
 
 #include "base/error.h"
 #include "batch/batch.h"
 #include "batch/divisor.h"
-
-#define GROUP_SIZE_1_0 (offsetof(attn_kv_group, ext) + sizeof(attn_ext *))
 
 static attn_status
 check_layout(const attn_kv_group *group, attn_error *err)
@@ -80,10 +79,10 @@ check_head(const attn_kv_group *group, const attn_batch *batch, attn_error *err)
     if (!group || !batch)
         return attn_error_set(err, ATTN_E_ARG, "group",
                               "group or batch is NULL");
-    if (group->struct_size < GROUP_SIZE_1_0)
+    if (group->struct_size < ATTN_KV_GROUP_SIZE_1_0)
         return attn_error_set(err, ATTN_E_ARG, "group.struct_size",
-                              "struct_size %u: at least %zu",
-                              group->struct_size, (size_t)GROUP_SIZE_1_0);
+                              "struct_size %u: at least %u", group->struct_size,
+                              ATTN_KV_GROUP_SIZE_1_0);
     status = check_layout(group, err);
     if (!status && batch->num_reqs && !group->block_table &&
         !group->block_table_device)

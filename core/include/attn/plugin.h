@@ -42,8 +42,11 @@
  * removed or gets another meaning; numbers, bits and ids are not used again.
  * A meaning that a reader must know comes with a feature bit (ATTN_F_*) or a
  * flag, and who does not know it refuses: a host never hands a backend a
- * layer with a bit that its claims lack, nor a plugin structs shorter than
- * those of the minor it needs. Claims of bits beyond the host's minor are
+ * layer with a bit that its claims lack. A host is never older than the minor
+ * that a plugin needs, but its application may be: metadata, extensions,
+ * layers, limits and argument blocks are as long as the application made them
+ * (struct_size, at least that of 1.0), and their later fields are read under
+ * ATTN_KNOWS, or after attn_take. Claims of bits beyond the host's minor are
  * passed over when the plugin is of a later minor, and refused as garbage
  * when it is not. What breaks this is a new major, with its own adapter in
  * the host (core/plugin/abi_N.c).
@@ -243,7 +246,8 @@ ATTN_EXPORT attn_status attn_plugin_entry(attn_handshake *hs);
 
 /* The least host minor the plugin can live with: that of this header, unless
  * a plugin says less before it includes it. It then touches what is newer
- * than that minor only under ATTN_KNOWS. */
+ * than that minor only under ATTN_KNOWS; what an application makes may be
+ * older than both (VERSIONS). */
 #ifndef ATTN_PLUGIN_NEED_MINOR
 #define ATTN_PLUGIN_NEED_MINOR ATTN_ABI_MINOR
 #endif
