@@ -50,6 +50,19 @@ ops_close(ops_case *c)
 
 /* ------------------------------------------------------------------ reading */
 
+/* "NAME: VALUE: what is wanted", a long value cut. */
+static attn_status
+bad_value(ops_case *c, const char *name, const json_t *v, const char *wanted)
+{
+    char *text = v ? json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+    const int length = text ? (int)strnlen(text, 48) : 0;
+
+    ops_error(c, name, "%s: %.*s%s: %s", name, length ? length : 7,
+              length ? text : "missing", length == 48 ? "..." : "", wanted);
+    free(text);
+    return ATTN_E_ARG;
+}
+
 json_t *
 ops_value(const ops_case *c, const char *name)
 {
@@ -63,8 +76,7 @@ ops_u32(ops_case *c, const char *name, uint32_t *value)
     json_int_t n = json_integer_value(v);
 
     if (!json_is_integer(v) || n < 0 || n > UINT32_MAX)
-        return ops_error(c, name, "%s: %s, a whole number from 0 is needed",
-                         name, v ? "not one" : "missing");
+        return bad_value(c, name, v, "a whole number from 0 is needed");
     *value = (uint32_t)n;
     return ATTN_OK;
 }
@@ -75,8 +87,7 @@ ops_flag(ops_case *c, const char *name, uint32_t *value)
     json_t *v = ops_value(c, name);
 
     if (!json_is_boolean(v))
-        return ops_error(c, name, "%s: %s, true or false is needed", name,
-                         v ? "neither" : "missing");
+        return bad_value(c, name, v, "true or false is needed");
     *value = json_is_true(v);
     return ATTN_OK;
 }
@@ -107,14 +118,14 @@ ops_i32_array(ops_case *c, const char *name, int32_t **array, uint32_t *count)
     if (!list || json_is_null(list))
         return ATTN_OK;
     if (!json_is_array(list) || n > INT32_MAX)
-        return ops_error(c, name, "%s: not a list of whole numbers", name);
+        return bad_value(c, name, list, "a list of whole numbers is needed");
     *array = ops_alloc(c, n, sizeof **array);
     if (!*array)
         return ATTN_E_NOMEM;
     for (size_t i = 0; i < n; i++) {
         if (!number_of(json_array_get(list, i), INT32_MIN, INT32_MAX, &number))
-            return ops_error(c, name, "%s[%zu]: not a 32-bit whole number",
-                             name, i);
+            return bad_value(c, name, json_array_get(list, i),
+                             "a 32-bit whole number is needed");
         (*array)[i] = (int32_t)number;
     }
     *count = (uint32_t)n;

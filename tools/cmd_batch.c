@@ -416,7 +416,7 @@ run(const cli_args *args)
     if (cli_has(args, "ops"))
         return run_ops(args);
     if (args->num_operands != 1)
-        return cli_fail(CLI_USAGE, "attnctl batch: one batch spec is needed, "
+        return cli_fail(CLI_USAGE, "batch: one batch spec is needed, "
                                    "or --check FILE, or --ops");
     return run_spec(args);
 }

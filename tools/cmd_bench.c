@@ -172,7 +172,7 @@ make_cell(run_state *s, size_t index, bench_cell *c)
                               named ? named->family : NULL, &c->layer);
     if (rc == CLI_OK)
         rc = settle(s, name, c);
-    if (!c->dtype)
+    if (rc == CLI_OK && !c->dtype)
         c->dtype = layer_dtype(&c->layer.head);
     if (rc == CLI_OK)
         rc = batch_requests(c->batch, &c->requests, &c->num_reqs);

@@ -4,6 +4,7 @@
 #include "layer.h"
 #include "output.h"
 #include "rows.h"
+#include <stdio.h>
 #include <string.h>
 
 static const out_column columns[] = {
@@ -28,6 +29,8 @@ static int
 choose(const cli_args *args, const char *name, const char *const *words,
        size_t count, uint32_t *value)
 {
+    char known[64];
+    size_t used = 0;
     const char *text = cli_get(args, name);
     for (size_t i = 0; text && i < count; i++)
         if (!strcmp(text, words[i])) {
@@ -36,7 +39,10 @@ choose(const cli_args *args, const char *name, const char *const *words,
         }
     if (!text)
         return CLI_OK;
-    return cli_fail(CLI_USAGE, "--%s: '%s' is none of its values", name, text);
+    for (size_t i = 0; i < count; i++)
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s",
+                                 i ? ", " : "", words[i]);
+    return cli_fail(CLI_USAGE, "--%s: '%s' is none of %s", name, text, known);
 }
 
 static int
