@@ -4,8 +4,10 @@
 graphs are replayed round by round, the median of seven rounds counts. So a card that warms up slows
 all of them alike, and variants of a kernel can be told apart.
 
-Prints one line a shape: TFLOP/s of each, with the error where it is not below 4e-3.
-  bench_turns.py SHIM.so SHAPES PLUGIN.so[:BLOCK]...   SHAPE: heads/kv_heads/length/d/dv/c or f
+Prints one line a shape: TFLOP/s of each, with the error where it is not below 4e-3. A contender may
+have an e4m3 cache (cuDNN keeps its bf16), or only the general kernel.
+  bench_turns.py SHIM.so SHAPES PLUGIN.so[:BLOCK[:e4m3][:general]]...
+                 SHAPE: heads/kv_heads/length/d/dv/c or f
 """
 import os
 import statistics
@@ -42,12 +44,18 @@ class Ours:
     """One build on one shape: its caches, its output and the error of it."""
 
     def __init__(self, lib, plugin, q, k, v, causal):
-        path, _, block = plugin.partition(":")
+        path, *words = plugin.split(":")
+        block = next((int(w) for w in words if w.isdigit()), 128)
+        kernel = "general" if "general" in words else "auto"
+        kv8 = "e4m3" in words
         H, S, D = q.shape[1:]
         K, Dv = k.shape[1], v.shape[3]
-        self.flash = bench.Flash(lib, os.path.abspath(path), "auto", H, K, D, Dv, int(block or 128), 1, S, S, causal)
+        self.flash = bench.Flash(lib, os.path.abspath(path), kernel, H, K, D, Dv, block, 1, S, S, causal, kv8)
         self.q = q.transpose(1, 2).reshape(S, H, D).contiguous()
         self.k, self.v = self.flash.pages(k), self.flash.pages(v)
+        if kv8:
+            e4m3 = torch.float8_e4m3fn
+            self.k, self.v, k, v = self.k.to(e4m3), self.v.to(e4m3), k.to(e4m3).to(k.dtype), v.to(e4m3).to(v.dtype)
         self.out = torch.full((S, H, Dv), float("nan"), device="cuda", dtype=q.dtype)
         torch.cuda.synchronize()
         self.run(False)

@@ -122,6 +122,55 @@ START_TEST(bulk_copies)
 }
 END_TEST
 
+/* Eight rows of 32 elements at half a tile's distance: no swizzle. */
+constexpr int kPlain = kRows * 64;
+
+Params
+plain(const void *base, uint32_t width, uint32_t box)
+{
+    Params p = {};
+    const TensorShape shape = {
+        base, 2, {width, kRows}, {2, 128}, {box, kRows}, true, true};
+    attn_error err = {};
+    ck_assert(tensor_map(shape, &p.map, &err) == ATTN_OK);
+    return p;
+}
+
+template <uint32_t To>
+void
+plain_copy(const void *p)
+{
+    open_barrier(1);
+    if (tid() == 0) {
+        const int at[2] = {0, 0};
+        mbar_expect(kBar, kPlain);
+        tma_load(To, &args(p).map, kBar, at);
+    }
+    mbar_wait(kBar, 0);
+    for (int i = tid(); i < kPlain / 4; i += nthreads())
+        gstore(args(p).data + i, lds<float>(To + 4 * uint32_t(i)));
+}
+START_TEST(plain_boxes)
+{
+    float *rows = static_cast<float *>(emu::memory_alloc(kBytes));
+    for (int i = 0; i < kBytes / 4; i++)
+        rows[i] = float(1 + i);
+    Params p = plain(rows, 24, 32);
+    p.data = static_cast<float *>(emu::memory_alloc(kPlain));
+    clean(outcome(plain_copy<kTile + 128>, 64, kShared, p));
+    for (int i = 0; i < kPlain / 4; i++)
+        ck_assert_msg(p.data[i] ==
+                          (i % 16 < 12 ? rows[i / 16 * 32 + i % 16] : 0.0f),
+                      "%d", i);
+    expect(outcome(plain_copy<kTile + 64>, 64, kShared, p),
+           "bulk copy to shared[1088]: box of 32 elements");
+    expect(outcome(plain_copy<kTile>, 64, kShared, plain(rows, 24, 28)),
+           "bulk copy to shared[1024]: box of 28 elements");
+    emu::memory_free(p.data);
+    emu::memory_free(rows);
+}
+END_TEST
+
 void
 unopened_barrier(const void *)
 {
@@ -315,6 +364,7 @@ main()
 {
     TCase *c = tcase_create("hopper");
     tcase_add_test(c, bulk_copies);
+    tcase_add_test(c, plain_boxes);
     tcase_add_test(c, memory_barriers);
     tcase_add_test(c, products);
     tcase_add_test(c, wrong_products);

@@ -21,8 +21,9 @@ struct TensorShape {
     uint32_t dims;
     uint64_t size[5];
     uint64_t stride[5]; /* bytes; [0] is 2, the others multiples of 16 */
-    uint32_t box[5];    /* [0] is 64: rows of 128 bytes, swizzled */
+    uint32_t box[5];    /* [0] is 64, rows of 128 bytes, swizzled; plain: a multiple of 8, to 256 */
     bool bf16;
+    bool plain = false; /* rows follow each other as they are */
 };
 
 /* Only on devices with `hopper`. */

@@ -10,8 +10,8 @@ namespace flash
 
 /* Smallest first: the first that holds a pair is taken. */
 #define HOPPER_WIDTHS(X, type) X(type, 64, 64) X(type, 128, 128) X(type, 192, 128) X(type, 256, 256)
-#define HOPPER_DECLARE(type, d, dv) extern const HopperInstance hopper_##type##_##d##_##dv;
-#define HOPPER_ADDRESS(type, d, dv) &hopper_##type##_##d##_##dv,
+#define HOPPER_DECLARE(type, d, dv) extern const HopperInstance hopper_##type##_##d##_##dv[2];
+#define HOPPER_ADDRESS(type, d, dv) hopper_##type##_##d##_##dv,
 
 HOPPER_WIDTHS(HOPPER_DECLARE, bf16)
 HOPPER_WIDTHS(HOPPER_DECLARE, f16)
@@ -20,11 +20,13 @@ static const HopperInstance *const hoppers[] = {HOPPER_WIDTHS(HOPPER_ADDRESS, bf
                                                     HOPPER_WIDTHS(HOPPER_ADDRESS, f16)};
 
 static const HopperInstance *
-hopper_find(bool bf16, int d, int dv)
+hopper_find(bool bf16, bool bytes, int d, int dv)
 {
-    for (const HopperInstance *i : hoppers)
+    for (const HopperInstance *pair : hoppers) {
+        const HopperInstance *i = pair + bytes;
         if (i->bf16 == bf16 && i->d >= d && i->dv >= dv)
             return i;
+    }
     return nullptr;
 }
 
@@ -33,9 +35,9 @@ const HopperInstance *
 choose_hopper(const attn_builder *b)
 {
     const Layer &l = b->kernel_layer;
-    if (!b->device.hopper || options.general_only || l.kv_kind != gpu::kKv16)
+    if (!b->device.hopper || options.general_only)
         return nullptr;
-    const HopperInstance *i = hopper_find(b->instance->bf16, l.d, l.dv);
+    const HopperInstance *i = hopper_find(b->instance->bf16, l.kv_kind != gpu::kKv16, l.d, l.dv);
     if (!i || l.d % 8 || l.dv % 8 || l.group > i->rows || l.block_size % 8)
         return nullptr;
     return i->keys % l.block_size == 0 || l.block_size % i->keys == 0 ? i : nullptr;
@@ -78,17 +80,35 @@ page_boxes(const attn_builder *b, const Cache &c, uint64_t blocks, int width)
             b->hopper->bf16};
 }
 
+/* A cache of bytes in boxes of a page's rows, or of a tile's, as they are; pairs of bytes are what
+ * a copy counts. What widens them makes tiles slab by slab. */
+static gpu::TensorShape
+byte_boxes(const attn_builder *b, const Cache &c, uint64_t blocks, int width, int padded)
+{
+    const Layer &l = b->kernel_layer;
+    return {c.data,
+            4,
+            {uint64_t(width) / 2, uint64_t(l.num_kv_heads), uint64_t(l.block_size), blocks},
+            {2, uint64_t(c.head), uint64_t(c.token), uint64_t(c.block)},
+            {uint32_t(padded) / 2, 1, uint32_t(std::min(l.block_size, b->hopper->keys)), 1},
+            b->hopper->bf16,
+            true};
+}
+
 /* padded: the kernel's width; zeros that fill it up come slab by slab. */
 static attn_status
 cache_map(const attn_builder *b, const Cache &c, uint64_t blocks, int width, int padded,
           HopperMap *map, attn_error *err)
 {
-    const bool whole = width == padded && c.head >= 64 && c.head % 64 == 0;
+    const bool bytes = b->hopper->bytes;
+    const bool whole = !bytes && width == padded && c.head >= 64 && c.head % 64 == 0;
     map->head_slabs = whole ? int32_t(c.head / 64) : 0;
     map->group_bytes = whole ? width / 64 * 1024 : 1024;
     map->slab_bytes = whole ? 1024 : b->hopper->keys * 128;
-    return gpu::tensor_map(
-        whole ? page_boxes(b, c, blocks, width) : slab_boxes(b, c, blocks, width), &map->map, err);
+    return gpu::tensor_map(bytes   ? byte_boxes(b, c, blocks, width, padded)
+                           : whole ? page_boxes(b, c, blocks, width)
+                                   : slab_boxes(b, c, blocks, width),
+                           &map->map, err);
 }
 
 static attn_status

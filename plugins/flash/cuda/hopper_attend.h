@@ -10,6 +10,7 @@
 #define ATTN_FLASH_CUDA_HOPPER_ATTEND_H
 
 #include "flash/cuda/hopper_out.h"
+#include "flash/cuda/hopper_scale.h"
 #include "flash/cuda/hopper_shape.h"
 
 namespace flash
@@ -17,6 +18,7 @@ namespace flash
 
 template <class S> struct HopperAttend {
     using T = typename S::T;
+    using Out = typename S::Out;
     static constexpr int BN = S::BN, DQ = S::DQ, DV = S::DV;
 
     /* What a thread keeps in registers. */
@@ -37,6 +39,7 @@ template <class S> struct HopperAttend {
         HopperRing<S::kVStages> v;
         Row rows[2];
         Score score;
+        float factor[2]; /* of products, where queries were scaled */
         int open_from, open_to;
         bool cut; /* a row's keys are an interval, and nothing else shapes its scores */
     };
@@ -48,13 +51,13 @@ template <class S> struct HopperAttend {
         }
         static GPU_FN int number()
         {
-            return gpu::tid() - 128;
+            return gpu::tid() - S::kFirst;
         }
     };
 
     static GPU_FN int local_row() /* first row of this thread within the tile */
     {
-        return (gpu::tid() / 32 - 4) * 16 + gpu::lane() / 4;
+        return (gpu::tid() - S::kFirst) / 32 * 16 + gpu::lane() / 4;
     }
 
     static GPU_FN void take_turn(const Consumer &w)
@@ -102,11 +105,16 @@ template <class S> struct HopperAttend {
 
     /* ------------------------------------------------------------- softmax */
 
+    static GPU_FN float product(const Consumer &w, float x, int h)
+    {
+        return S::kScaled ? x * w.factor[h] : x;
+    }
+
     static GPU_FN void shape(const Consumer &w, State &st, int key)
     {
         GPU_UNROLL
         for (int i = 0; i < BN / 2; i++)
-            st.s[i] = w.score.shape(st.s[i], w.rows[i / 2 % 2],
+            st.s[i] = w.score.shape(product(w, st.s[i], i / 2 % 2), w.rows[i / 2 % 2],
                                     key + i / 4 * 8 + gpu::lane() % 4 * 2 + i % 2);
     }
 
@@ -126,12 +134,13 @@ template <class S> struct HopperAttend {
         }
     }
 
-    /* s becomes exp2(scale s - max); keep is what o has to be multiplied by. Row by row: the
+    /* s becomes exp2(scale[row] s - max); keep is what o has to be multiplied by. Row by row: the
      * second's maximum is found beside the first's exponentials. */
-    static GPU_FN void soften(State &st, float scale)
+    static GPU_FN void soften(State &st, const float (&scales)[2])
     {
         GPU_UNROLL
         for (int h = 0; h < 2; h++) {
+            const float scale = scales[h];
             float max = FLASH_NONE;
             GPU_UNROLL
             for (int i = 0; i < BN / 8; i++)
@@ -158,13 +167,13 @@ template <class S> struct HopperAttend {
     static GPU_FN void softmax(const Consumer &w, State &st, int key)
     {
         if (!w.score.special && key >= w.open_from && key + BN - 1 <= w.open_to) {
-            soften(st, w.score.scale);
+            soften(st, {product(w, w.score.scale, 0), product(w, w.score.scale, 1)});
         } else if (w.cut) {
             cut(w, st, key);
-            soften(st, w.score.scale);
+            soften(st, {product(w, w.score.scale, 0), product(w, w.score.scale, 1)});
         } else {
             shape(w, st, key);
-            soften(st, 1.0f);
+            soften(st, {1.0f, 1.0f});
         }
     }
 
@@ -208,9 +217,21 @@ template <class S> struct HopperAttend {
         w.v.step();
     }
 
+    static GPU_FN void scale_queries(Consumer &w)
+    {
+        const uint32_t at = S::kQ + uint32_t(w.q.stage * S::kQBytes + local_row() * S::kSlab);
+        GPU_UNROLL
+        for (uint32_t h = 0; h < 2; h++)
+            w.factor[h] = hopper_scale_row<Out, DQ, S::kQSlab>(at + 8 * h * S::kSlab);
+        gpu::proxy_fence();
+        gpu::barrier(S::kOwn + w.group, 128);
+    }
+
     static GPU_FN void first_scores(Consumer &w, State &st)
     {
         gpu::mbar_wait(S::kQFull + uint32_t(8 * w.q.stage), w.q.parity);
+        if constexpr (S::kScaled)
+            scale_queries(w);
         wait_keys(w);
         take_turn(w);
         issue_scores(w, st);
@@ -289,15 +310,16 @@ template <class S> struct HopperAttend {
             st.sum[h] += gpu::shfl_xor(st.sum[h], 1);
             st.sum[h] += gpu::shfl_xor(st.sum[h], 2);
         }
-        write_row<T, DV, 0>(f, r, info.item, local_row(), {st.max[0], st.sum[0]}, st.o);
-        write_row<T, DV, 1>(f, r, info.item, local_row() + 8, {st.max[1], st.sum[1]}, st.o);
+        write_row<Out, DV, 0>(f, r, info.item, local_row(), {st.max[0], st.sum[0]}, st.o);
+        write_row<Out, DV, 1>(f, r, info.item, local_row() + 8, {st.max[1], st.sum[1]}, st.o);
         if (info.item.splits > 1)
-            arrive_and_merge<T, DV, S::kConsumers, Consumers>(f, r, info.item, S::kWord);
+            arrive_and_merge<Out, DV, S::kConsumers, Consumers>(f, r, info.item, S::kWord);
     }
 
     static GPU_FN void run(const HopperForward &p, const Batch &b)
     {
-        Consumer w = {p, b, gpu::tid() / 128 - 1, {}, {}, {}, {}, {}, {}, 0, 0, false};
+        Consumer w = {p, b,    (gpu::tid() - S::kFirst) / 128, {}, {}, {}, {}, {}, {}, {}, 0,
+                      0, false};
         if (w.group == S::kGroups - 1)
             give_turn(w);
         for (;; w.info.step()) {

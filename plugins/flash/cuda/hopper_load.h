@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hopper_load.h - the loading warps of the prefill kernel: one makes the list of items known, one
  * each loads queries, keys and values. Each runs ahead of the consumers as far as its ring allows,
- * across items. */
+ * across items. hopper_widen.h has those of fp8 caches. */
 #ifndef ATTN_FLASH_CUDA_HOPPER_LOAD_H
 #define ATTN_FLASH_CUDA_HOPPER_LOAD_H
 
@@ -53,7 +53,8 @@ template <class S> struct HopperLoad {
         }
     }
 
-    static GPU_FN void list_items(const Params &p, const Batch &b)
+    /* Calls f(info) for each item that it made known. */
+    template <class F> static GPU_FN void list_items(const Params &p, const Batch &b, F f)
     {
         const List &list = p.forward.list;
         const int count = gpu::gload(list.head);
@@ -63,7 +64,9 @@ template <class S> struct HopperLoad {
             gpu::mbar_wait(S::kInfoEmpty + uint32_t(8 * at.stage), at.parity ^ 1);
             more = number < count;
             if (more) {
-                tell(at.stage, info_of(p, b, number));
+                const HopperInfo info = info_of(p, b, number);
+                tell(at.stage, info);
+                f(info);
                 number = draw(list, count);
             } else {
                 tell(at.stage, HopperInfo{});
@@ -106,17 +109,20 @@ template <class S> struct HopperLoad {
         }
     }
 
+    static GPU_FN void next_q(const Params &p, const HopperInfo &info, HopperRing<S::kQStages> &q)
+    {
+        if (S::tiles_of(info.item) == 0)
+            return;
+        const uint32_t at = uint32_t(q.stage);
+        gpu::mbar_wait(S::kQEmpty + 8 * at, q.parity ^ 1);
+        load_q(p, info, S::kQ + at * S::kQBytes, S::kQFull + 8 * at);
+        q.step();
+    }
+
     static GPU_FN void load_queries(const Params &p)
     {
         HopperRing<S::kQStages> q;
-        each_item([&](const HopperInfo &info) {
-            if (S::tiles_of(info.item) == 0)
-                return;
-            const uint32_t at = uint32_t(q.stage);
-            gpu::mbar_wait(S::kQEmpty + 8 * at, q.parity ^ 1);
-            load_q(p, info, S::kQ + at * S::kQBytes, S::kQFull + 8 * at);
-            q.step();
-        });
+        each_item([&](const HopperInfo &info) { next_q(p, info, q); });
     }
 
     /* --------------------------------------------------- pages of the cache */
@@ -210,12 +216,12 @@ template <class S> struct HopperLoad {
         });
     }
 
-    /* Values of keys past the sequence must be zero: what a page's tail holds may be NaN, and
-     * 0 * NaN is NaN. */
-    static GPU_FN void clear_tail(const Params &p, uint32_t v, int valid)
+    /* Rows first..end-1 of a tile: values of keys past the sequence must be zero: what a page's
+     * tail holds may be NaN, and 0 * NaN is NaN. */
+    static GPU_FN void clear_tail(const Params &p, uint32_t v, int first, int end)
     {
-        for (int i = gpu::lane(); i < (BN - valid) * (S::DV / 8); i += 32) {
-            const int row = valid + i % (BN - valid), chunk = i / (BN - valid);
+        for (int i = gpu::lane(); i < (end - first) * (S::DV / 8); i += 32) {
+            const int row = first + i % (end - first), chunk = i / (end - first);
             const int at = row / 8 * p.v.group_bytes + chunk / 8 * p.v.slab_bytes;
             gpu::sts(v + uint32_t(at + row % 8 * S::kSlab + (chunk % 8 ^ row % 8) * 16),
                      gpu::u32x4{0, 0, 0, 0});
@@ -242,7 +248,7 @@ template <class S> struct HopperLoad {
                 if (tail) {
                     gpu::mbar_wait(S::kTail, tail_parity);
                     tail_parity ^= 1;
-                    clear_tail(p, to, max_(0, info.s - key));
+                    clear_tail(p, to, max_(0, info.s - key), BN);
                     if (gpu::lane() == 0)
                         gpu::mbar_arrive(full);
                 }
@@ -255,7 +261,7 @@ template <class S> struct HopperLoad {
     {
         const int warp = gpu::shfl(gpu::tid() / 32, 0);
         if (warp == S::kLister)
-            list_items(p, b);
+            list_items(p, b, [](const HopperInfo &) {});
         else if (warp == S::kQueries)
             load_queries(p);
         else if (warp == S::kKeysWarp)

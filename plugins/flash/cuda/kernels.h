@@ -32,7 +32,7 @@ struct Instance {
 
 /* A prefill kernel of sm_90a. */
 struct HopperInstance {
-    bool bf16;
+    bool bf16, bytes; /* bytes: of fp8 caches */
     int d, dv;
     int rows, keys; /* of its tiles */
     attn_status (*prepare)(int *blocks, attn_error *err);

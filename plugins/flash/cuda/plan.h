@@ -113,7 +113,8 @@ struct PlanKernel {
     /* Heads are worked on in sections, so that their keys and values stay close in the L2. */
     static GPU_FN int sections_of(const Plan &p, int longest)
     {
-        const int bytes = (p.layer.d + p.layer.dv) * 2 * p.prefill.keys;
+        const int size = p.layer.kv_kind == gpu::kKv16 ? 2 : 1;
+        const int bytes = (p.layer.d + p.layer.dv) * size * p.prefill.keys;
         const int fit = max_(1, kSectionBytes / bytes / longest), heads = p.layer.num_kv_heads;
         return min_((heads + fit - 1) / fit, kSections);
     }

@@ -291,11 +291,21 @@ choose_launches(const attn_builder *b, const attn_stream &stream, bool *decode, 
     return ATTN_OK;
 }
 
+/* Bulk copies: rows start at multiples of 16 bytes. */
+static bool
+bulk_rows(const Cache &c, bool bytes)
+{
+    if (!c.vector || !bytes)
+        return c.vector;
+    return aligned(c.data, 16) && ((c.block | c.token | c.head) & 15) == 0;
+}
+
 static attn_status
 launch_prefill(const attn_builder *b, const attn_flash_forward *a, Forward &p, attn_error *err)
 {
     p.list = b->prefill;
-    if (b->hopper && p.q_vector && p.k.vector && p.v.vector)
+    if (b->hopper && p.q_vector && bulk_rows(p.k, b->hopper->bytes) &&
+        bulk_rows(p.v, b->hopper->bytes))
         return launch_hopper(b, a, p, err);
     return b->instance->prefill.launch(a->stream, uint32_t(b->prefill.grid), p, err);
 }

@@ -46,10 +46,12 @@ tensor_map(const TensorShape &shape, TensorMap *map, attn_error *err)
         size[d] = shape.size[d];
         stride[d] = d + 1 < shape.dims ? shape.stride[d + 1] : 0;
     }
+    const CUtensorMapSwizzle swizzle =
+        shape.plain ? CU_TENSOR_MAP_SWIZZLE_NONE : CU_TENSOR_MAP_SWIZZLE_128B;
     const CUresult r =
         encode()(&m, type, shape.dims, const_cast<void *>(shape.base), size, stride, shape.box,
-                 steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                 CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+                 steps, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                 CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
     if (r != CUDA_SUCCESS)
         return failf(err, ATTN_E_DEVICE, "tensor map", "refused by the driver: %d", int(r));
     memcpy(map, &m, sizeof m);

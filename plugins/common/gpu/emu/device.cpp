@@ -139,6 +139,7 @@ tensor_map(const TensorShape &shape, TensorMap *map, attn_error *)
     static_assert(sizeof m <= sizeof *map, "fits the opaque words");
     m.base = shape.base;
     m.dims = shape.dims;
+    m.plain = shape.plain;
     for (uint32_t d = 0; d < shape.dims; d++) {
         m.size[d] = shape.size[d];
         m.stride[d] = shape.stride[d];

@@ -80,20 +80,29 @@ swizzle(uint32_t address)
     return address ^ (address >> 7 & 7u) << 4;
 }
 
-/* Row by row of the box; a row is 128 bytes. */
+/* A row of a box is 128 bytes, or what the plain box says. */
+static uint32_t
+row_bytes(const TensorMap &map, uint32_t to, Where where)
+{
+    const uint32_t bytes = 2 * map.box[0], align = map.plain ? 128 : 1024;
+    if (to % align || (map.plain ? bytes % 16 != 0 || map.box[0] > 256 : bytes != 128))
+        block->fail(where, "bulk copy to shared[%u]: box of %u elements", to, map.box[0]);
+    return bytes;
+}
+
+/* Row by row of the box. */
 void
 bulk_load(uint32_t to, const TensorMap &map, uint32_t barrier, const int32_t *at, Where where)
 {
     uint32_t rows = 1;
     for (uint32_t d = 1; d < map.dims; d++)
         rows *= map.box[d];
-    if (map.box[0] != 64 || to % 1024)
-        block->fail(where, "bulk copy to shared[%u]: box of %u elements", to, map.box[0]);
-    shared_pending(to, rows * 128, where);
+    const uint32_t pitch = row_bytes(map, to, where), bytes = rows * pitch;
+    shared_pending(to, bytes, where);
     const uint32_t index = uint32_t(&find(barrier, where) - block->mbarriers.data());
     /* The block's own: a fault leaves this function without its end. */
     block->transfers.push_back(
-        {index, to, rows * 128, std::vector<uint8_t>(rows * 128, 0), where, block->self->index});
+        {index, to, bytes, std::vector<uint8_t>(bytes, 0), where, block->self->index});
     Transfer &t = block->transfers.back();
     for (uint32_t r = 0; r < rows; r++) {
         bool inside = true;
@@ -105,15 +114,16 @@ bulk_load(uint32_t to, const TensorMap &map, uint32_t barrier, const int32_t *at
             inside &= i >= 0 && uint64_t(i) < map.size[d];
             from += i * int64_t(map.stride[d]);
         }
-        for (uint32_t chunk = 0; chunk < 8 && inside; chunk++) {
+        for (uint32_t chunk = 0; chunk < pitch / 16 && inside; chunk++) {
             const uint64_t first = uint64_t(at[0]) + chunk * 8;
             if (first >= map.size[0])
                 continue;
-            const size_t bytes = std::min<uint64_t>(16, 2 * (map.size[0] - first));
-            if (!memory_holds(from + 2 * first, bytes))
+            const uint32_t place = r * pitch + chunk * 16;
+            const size_t there = std::min<uint64_t>(16, 2 * (map.size[0] - first));
+            if (!memory_holds(from + 2 * first, there))
                 block->fail(where, "bulk copy at %p: out of bounds of any buffer",
                             static_cast<const void *>(from + 2 * first));
-            memcpy(t.data.data() + swizzle(r * 128 + chunk * 16), from + 2 * first, bytes);
+            memcpy(t.data.data() + (map.plain ? place : swizzle(place)), from + 2 * first, there);
         }
     }
 }

@@ -54,8 +54,9 @@ struct TensorMap {
     uint64_t stride[5]; /* bytes; [0] is 2 */
     uint32_t box[5];
     uint32_t dims;
+    bool plain; /* no swizzle */
 };
-/* Copies a box to shared memory with 128-byte swizzle; elements out of bounds become zero. */
+/* Copies a box to shared memory; elements out of bounds become zero. */
 void bulk_load(uint32_t to, const TensorMap &map, uint32_t barrier, const int32_t *at, Where where);
 
 void product_issue(const AsyncProduct &product);
