@@ -58,6 +58,7 @@ const attn_rung_row attn_rungs[] = {
 const size_t attn_num_rungs = sizeof attn_rungs / sizeof *attn_rungs;
 
 #define MOST_TARGETS 128
+#define SUMMARY_SIZE_1_0 32u
 #define PARAMS_SIZE_1_0 offsetof(attn_ladder_params, device)
 
 typedef struct target {
@@ -369,10 +370,10 @@ take_params(const attn_ladder_params *given, const attn_ladder_summary *summary,
         return attn_error_set(err, ATTN_E_ARG, "params.struct_size",
                               "struct_size %u: at least %zu",
                               given->struct_size, PARAMS_SIZE_1_0);
-    if (summary->struct_size < sizeof *summary)
+    if (summary->struct_size < SUMMARY_SIZE_1_0)
         return attn_error_set(err, ATTN_E_ARG, "summary.struct_size",
-                              "struct_size %u: at least %zu",
-                              summary->struct_size, sizeof *summary);
+                              "struct_size %u: at least %u",
+                              summary->struct_size, SUMMARY_SIZE_1_0);
     attn_take(params, sizeof *params, given);
     params->struct_size = sizeof *params;
     return params->rung ? check_rung(params->rung, err) : ATTN_OK;
@@ -385,6 +386,7 @@ attn_ladder_run(const attn_ladder_params *params,
 {
     attn_ladder_params whole;
     attn_ladder_summary sum = {.struct_size = sizeof sum};
+    const uint32_t room = summary->struct_size;
     tour t = {.params = &whole, .events = events, .summary = &sum};
     attn_status s = take_params(params, summary, &whole, err);
     if (s)
@@ -396,7 +398,9 @@ attn_ladder_run(const attn_ladder_params *params,
     if (file_is_good(&t))
         s = visit(&t, err);
     free(t.targets);
+    if (!s && room < sizeof sum)
+        sum.struct_size = room;
     if (!s)
-        *summary = sum;
+        memcpy(summary, &sum, sum.struct_size);
     return s;
 }

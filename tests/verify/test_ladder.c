@@ -138,6 +138,13 @@ old_caller(const char *file, const attn_config *config)
         printf("FAIL an older caller: %s\n", err.message);
         return 0;
     }
+    sum.struct_size -= 4;
+    if (attn_ladder_run(&params, NULL, &sum, &err) != ATTN_E_ARG ||
+        !strstr(err.message, "struct_size 28: at least 32")) {
+        printf("FAIL a summary too short: %s\n", err.message);
+        return 0;
+    }
+    sum.struct_size = sizeof sum;
     params.struct_size -= 8;
     return attn_ladder_run(&params, NULL, &sum, &err) == ATTN_E_ARG &&
            strstr(err.message, "struct_size 64: at least 72") != NULL;

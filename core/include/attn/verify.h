@@ -257,7 +257,8 @@ typedef struct attn_ladder_params {
     const char *device;
 } attn_ladder_params;
 
-/* What a ladder came to. The caller sets struct_size. */
+/* What a ladder came to. The caller sets struct_size; what lies in it is
+ * written. Grows at its end. */
 typedef struct attn_ladder_summary {
     uint32_t struct_size;
     uint32_t num_backends; /* that were tested */
