@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A library to preload: whose heap grows? mallinfo2(), which the rung of leaks
- * asks, counts the live bytes of each library that allocates, and leaves out
- * those whose path contains HEAP_WITHOUT: a checker such as compute-sanitizer
- * keeps books on the same heap. Each call appends its counts to HEAP_LOG. */
+ * asks, then counts the live bytes of each library that allocates. The C
+ * library's own counts as used what a thread has freed and keeps for itself.
+ * Each call appends its counts to HEAP_LOG. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <execinfo.h>
@@ -199,13 +199,13 @@ free(void *memory)
 
 /* A line of the log, without stdio, which allocates. */
 static void
-tell(int fd, size_t bytes, const char *note, const char *whose)
+tell(int fd, size_t bytes, const char *whose)
 {
     char line[384];
     if (fd < 0)
         return;
-    const int n = snprintf(line, sizeof line, "%d %u %10zu%s %s\n",
-                           (int)getpid(), calls, bytes, note, whose);
+    const int n = snprintf(line, sizeof line, "%d %u %10zu %s\n", (int)getpid(),
+                           calls, bytes, whose);
     if (write(fd, line, (size_t)n) < n)
         abort();
 }
@@ -222,19 +222,17 @@ struct mallinfo2
 mallinfo2(void)
 {
     struct mallinfo2 level = {0};
-    const char *without = getenv("HEAP_WITHOUT"), *log = getenv("HEAP_LOG");
+    const char *log = getenv("HEAP_LOG");
     const int fd =
         log ? open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644) : -1;
     const size_t all = of_the_c_library();
     take();
     calls++;
     for (uint32_t i = 0; i < num_owners; i++) {
-        const int out = without && strstr(owners[i].path, without) != NULL;
-        if (!out)
-            level.uordblks += owners[i].live;
-        tell(fd, owners[i].live, out ? " (left out)" : "", owners[i].path);
+        level.uordblks += owners[i].live;
+        tell(fd, owners[i].live, owners[i].path);
     }
-    tell(fd, all, " the C library's own count", "");
+    tell(fd, all, "the C library's own count");
     give();
     if (fd >= 0)
         close(fd);
