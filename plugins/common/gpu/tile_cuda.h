@@ -43,6 +43,13 @@ lds(uint32_t address)
     return *reinterpret_cast<const volatile T *>(gpu_shared + address);
 }
 template <>
+GPU_FN u32x2
+lds<u32x2>(uint32_t address)
+{
+    const uint2 v = *reinterpret_cast<const uint2 *>(gpu_shared + address);
+    return {v.x, v.y};
+}
+template <>
 GPU_FN u32x4
 lds<u32x4>(uint32_t address)
 {
@@ -112,7 +119,9 @@ template <>
 GPU_FN void
 gstore<u32x4>(u32x4 *p, u32x4 v)
 {
-    *reinterpret_cast<uint4 *>(p) = make_uint4(v.x, v.y, v.z, v.w);
+    asm volatile("st.global.v4.u32 [%0], {%1,%2,%3,%4};" ::"l"(p), "r"(v.x), "r"(v.y), "r"(v.z),
+                 "r"(v.w)
+                 : "memory");
 }
 GPU_FN int32_t
 atomic_add(int32_t *p, int32_t n)

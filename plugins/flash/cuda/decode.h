@@ -10,7 +10,7 @@
 #ifndef ATTN_FLASH_CUDA_DECODE_H
 #define ATTN_FLASH_CUDA_DECODE_H
 
-#include "flash/cuda/finish.h"
+#include "flash/cuda/merge.h"
 #include "flash/cuda/score.h"
 #include "flash/cuda/stage.h"
 
@@ -67,14 +67,27 @@ template <class T, int DQ, int DV, int Kind> struct Decode {
 
     /* ------------------------------------------------------------- reading */
 
-    static GPU_FN void look_up(Reader &r, const Layer &l)
+    /* Pages are looked up a batch ahead, 32 at a time: a look-up waits behind all copies that were
+     * asked for before it. Where keys are read one by one, a batch is one step. */
+    static constexpr int kGroups = kMine / 16, kBatch = 32 / kGroups;
+
+    static GPU_FN int entry_of(const Layer &l, int key)
     {
-        if (r.key >= r.to)
-            return;
-        const int at = max_(0, min_(r.key + gpu::lane() % kMine, r.count - 1));
-        const int entry = l.block_shift >= 0 ? at >> l.block_shift : at / l.block_size;
-        r.page = gpu::gload_shared(r.table + entry);
-        r.offset = at - entry * l.block_size;
+        return l.block_shift >= 0 ? key >> l.block_shift : key / l.block_size;
+    }
+
+    /* This lane's page for the batch that starts at key `from`. */
+    static GPU_FN int look_up(const Reader &r, const Layer &l, int from)
+    {
+        const int lane = gpu::lane();
+        const int key =
+            from + (r.paged ? lane / kGroups * kKeys + lane % kGroups * 16 : lane % kMine);
+        return gpu::gload_shared(r.table + entry_of(l, max_(0, min_(key, r.count - 1))));
+    }
+
+    static GPU_FN int batch_keys(const Reader &r)
+    {
+        return r.paged ? kBatch * kKeys : kKeys;
     }
 
     static GPU_FN Reader reader_of(const Forward &p, const Batch &b, const Item &item)
@@ -86,29 +99,71 @@ template <class T, int DQ, int DV, int Kind> struct Decode {
         r.key = item.key_from + warp() * kMine;
         r.to = item.key_to;
         r.count = item.s;
-        r.page = r.offset = 0;
-        look_up(r, p.layer);
+        r.paged = p.layer.block_size % 16 == 0 && in_chunks(p);
+        r.page = r.later = r.step = 0;
+        if (r.key < r.to)
+            r.page = look_up(r, p.layer, r.key);
+        if (r.key + batch_keys(r) < r.to)
+            r.later = look_up(r, p.layer, r.key + batch_keys(r));
         return r;
+    }
+
+    static GPU_FN void step_on(const Layer &l, Reader &r)
+    {
+        r.key += kKeys;
+        if (r.paged && ++r.step < kBatch)
+            return;
+        r.step = 0;
+        r.page = r.later;
+        if (r.key + batch_keys(r) < r.to)
+            r.later = look_up(r, l, r.key + batch_keys(r));
+    }
+
+    static GPU_FN int offset_of(const Reader &r, const Layer &l, int key)
+    {
+        key = max_(0, min_(key, r.count - 1));
+        return key - entry_of(l, key) * l.block_size;
     }
 
     static GPU_COLD_FN void read_any(const Forward &p, Reader r, uint32_t to)
     {
         const int valid = r.count - r.key;
-        KRows::copy_any(to, r.k, p.k, p.layer.d, valid, r.page, r.offset);
-        VRows::copy_any(to + kVAt, r.v, p.v, p.layer.dv, valid, r.page, r.offset);
+        const int offset = offset_of(r, p.layer, r.key + gpu::lane() % kMine);
+        KRows::copy_any(to, r.k, p.k, p.layer.d, valid, r.page, offset);
+        VRows::copy_any(to + kVAt, r.v, p.v, p.layer.dv, valid, r.page, offset);
+    }
+
+    static GPU_COLD_FN void read_part(const Forward &p, Reader r, uint32_t to)
+    {
+        const int valid = r.count - r.key;
+        int page[kGroups], offset[kGroups];
+        pages_of(p.layer, r, page, offset);
+        KRows::copy(to, r.k, p.k, p.layer.d, valid, page, offset);
+        VRows::copy(to + kVAt, r.v, p.v, p.layer.dv, valid, page, offset);
+    }
+
+    static GPU_FN void pages_of(const Layer &l, const Reader &r, int (&page)[kGroups],
+                                int (&offset)[kGroups])
+    {
+        GPU_UNROLL
+        for (int g = 0; g < kGroups; g++) {
+            page[g] = gpu::shfl(r.page, r.step * kGroups + g);
+            offset[g] = offset_of(r, l, r.key + 16 * g);
+        }
     }
 
     static GPU_FN void read_pages(const Forward &p, const Reader &r, uint32_t to)
     {
-        const int valid = r.count - r.key;
-        int page[kMine / 16], offset[kMine / 16];
-        GPU_UNROLL
-        for (int g = 0; g < kMine / 16; g++) {
-            page[g] = gpu::shfl(r.page, 16 * g);
-            offset[g] = gpu::shfl(r.offset, 16 * g);
+        if constexpr (KRows::kSteady && VRows::kSteady) {
+            if (r.count - r.key >= kMine && p.layer.d == DQ && p.layer.dv == DV) {
+                int page[kGroups], offset[kGroups];
+                pages_of(p.layer, r, page, offset);
+                KRows::copy_whole(to, r.k, p.k, page, offset);
+                VRows::copy_whole(to + kVAt, r.v, p.v, page, offset);
+                return;
+            }
         }
-        KRows::copy(to, r.k, p.k, p.layer.d, valid, page, offset);
-        VRows::copy(to + kVAt, r.v, p.v, p.layer.dv, valid, page, offset);
+        read_part(p, r, to);
     }
 
     static GPU_FN bool in_chunks(const Forward &p)
@@ -119,13 +174,12 @@ template <class T, int DQ, int DV, int Kind> struct Decode {
     /* The warp's next keys into `stage`. */
     static GPU_FN void read(const Forward &p, Reader &r, int stage)
     {
-        if (p.layer.block_size % 16 == 0 && in_chunks(p))
+        if (r.paged)
             read_pages(p, r, stage_at(stage));
         else
             read_any(p, r, stage_at(stage));
         gpu::cp_commit();
-        r.key += kKeys;
-        look_up(r, p.layer);
+        step_on(p.layer, r);
     }
 
     /* At most `ahead` - 1 of this warp's reads are still under way. */
@@ -174,18 +228,31 @@ template <class T, int DQ, int DV, int Kind> struct Decode {
         return gpu::gload(at) | uint32_t{gpu::gload(at + 1)} << 16;
     }
 
+    /* This lane's rows; NULL past the item's end. */
+    template <int N>
+    static GPU_FN void query_rows(const Forward &p, const Item &item, const uint16_t *(&rows)[N])
+    {
+        GPU_UNROLL
+        for (int n = 0; n < N; n++) {
+            const int packed = item.row + 8 * n + gpu::lane() / 4, token = packed / p.layer.group;
+            const int head = item.head * p.layer.group + packed % p.layer.group;
+            rows[n] = static_cast<const uint16_t *>(p.q) + int64_t{item.start + token} * p.q_token +
+                      head * p.q_head;
+            if (token >= item.q)
+                rows[n] = nullptr;
+        }
+    }
+
     /* Zeros past the width, which is even. */
     template <bool Aligned, int N>
-    static GPU_FN void load_queries(const Forward &p, const Item &item, State<N> &st)
+    static GPU_FN void load_queries(const Forward &p, const uint16_t *const (&rows)[N],
+                                    State<N> &st)
     {
         const int c = gpu::lane() % 4;
         GPU_UNROLL
         for (int n = 0; n < N; n++) {
-            const int packed = item.row + 8 * n + gpu::lane() / 4, token = packed / p.layer.group;
-            const bool there = token < item.q;
-            const uint16_t *row =
-                static_cast<const uint16_t *>(p.q) + int64_t{item.start + token} * p.q_token +
-                int64_t{item.head * p.layer.group + packed % p.layer.group} * p.q_head;
+            const uint16_t *row = rows[n];
+            const bool there = row != nullptr;
             GPU_UNROLL
             for (int step = 0; step < DQ / 16; step++)
                 GPU_UNROLL
@@ -271,7 +338,7 @@ template <class T, int DQ, int DV, int Kind> struct Decode {
 
     /* ------------------------------------------------------------ products */
 
-    template <int N> using Scores = float[kMine / 16][N][4];
+    template <int N> using Scores = float[kGroups][N][4];
 
     static GPU_FN uint32_t low(uint32_t codes)
     {
@@ -484,47 +551,49 @@ template <class T, int DQ, int DV, int Kind> struct Decode {
         }
     }
 
+    /* A thread takes four columns of a row. */
     static GPU_FN void add_up(const Forward &p, const Item &item, int first, int rows)
     {
         const Request r = request_in(item);
-        for (int i = gpu::tid(); i < rows * (DV / 2); i += kThreads) {
-            const int row = i / (DV / 2), col = i % (DV / 2) * 2;
-            Stat all = {FLASH_NONE, 0.0f};
-            float pair[2] = {0.0f, 0.0f};
-            GPU_UNROLL
-            for (int w = 0; w < kWarps; w++)
-                all.max = fmaxf(all.max, gpu::lds<float>(stat_at(w, row)));
-            const float base = all.max == FLASH_NONE ? 0.0f : all.max;
+        GPU_ROLLED
+        for (int i = gpu::tid(); i < rows * (DV / 4); i += kThreads) {
+            const int row = i / (DV / 4), col = i % (DV / 4) * 4;
+            Part part[kWarps];
             GPU_UNROLL
             for (int w = 0; w < kWarps; w++) {
-                const float weight = gpu::exp2f_(gpu::lds<float>(stat_at(w, row)) - base);
-                all.sum += weight * gpu::lds<float>(stat_at(w, row) + 4);
-                pair[0] += weight * gpu::lds<float>(merge_at(w, row, col));
-                pair[1] += weight * gpu::lds<float>(merge_at(w, row, col + 1));
+                part[w].stat = gpu::lds<gpu::u32x2>(stat_at(w, row));
+                part[w].four = gpu::lds<gpu::u32x4>(merge_at(w, row, col));
             }
-            write_columns<T, DV, 1, 2, 0>(p, r, item, first + row, all, pair, col);
+            Stat all = {FLASH_NONE, 0.0f};
+            Four four = {{0.0f, 0.0f, 0.0f, 0.0f}};
+            add_parts(part, all, four);
+            write_four<T, DV, kRows>(p, r, item, first + row, all, four, col);
         }
     }
 
     /* ---------------------------------------------------------------- items */
 
-    /* One stage is worked on while all others are under way. */
+    /* One stage is worked on while all others are under way. One place reads and one attends: a
+     * short item's time is that of its instructions' way from memory. */
     template <int N>
     static GPU_FN void attend_all(const Forward &p, const Batch &b, const Item &item, Ring &ring,
                                   State<N> &st)
     {
+        int key = item.key_from + warp() * kMine;
         GPU_ROLLED
-        for (int i = ring.ahead; i < kDepth - 1; i++)
+        for (int i = ring.ahead - (kDepth - 1); key < item.key_to; i++) {
+            if (i >= 0)
+                wait(ring.ahead);
             read_on(p, b, ring);
-        if constexpr (kBytes && gpu::Element<T>::is_bf16)
-            scale_queries(st);
-        GPU_ROLLED
-        for (int key = item.key_from + warp() * kMine; key < item.key_to; key += kKeys) {
-            wait(ring.ahead);
-            read_on(p, b, ring);
+            if (i < 0)
+                continue;
+            if constexpr (kBytes && gpu::Element<T>::is_bf16)
+                if (i == 0)
+                    scale_queries(st);
             attend(st, key, stage_at(ring.from));
             ring.from = ring.from == kDepth - 1 ? 0 : ring.from + 1;
             ring.ahead--;
+            key += kKeys;
         }
     }
 
@@ -533,13 +602,15 @@ template <class T, int DQ, int DV, int Kind> struct Decode {
                                Ring &ring)
     {
         State<N> st;
+        const uint16_t *query[N];
+        query_rows(p, item, query);
         prepare(p, b, item, st);
         if (first)
             start(p, ring.reader);
         if (p.q_vector)
-            load_queries<true>(p, item, st);
+            load_queries<true>(p, query, st);
         else
-            load_queries<false>(p, item, st);
+            load_queries<false>(p, query, st);
         st.score = score_of(p, item.head);
         attend_all(p, b, item, ring, st);
         const int rows = min_(kRows, item.q * p.layer.group - item.row);
@@ -550,17 +621,16 @@ template <class T, int DQ, int DV, int Kind> struct Decode {
             gpu::barrier();
             add_up(p, item, 8 * n, min_(8, rows - 8 * n));
         }
-        if (item.splits > 1)
-            arrive_and_merge<T, DV, kThreads>(p, request_in(item), item, kWord);
     }
 
     /* Asks for the warp's first keys and waits for the kernel ahead. */
     static GPU_FN void start(const Forward &p, const Reader &r)
     {
-        const int row = r.key + gpu::lane() % kMine;
-        if (r.key < r.to && row < r.count && in_chunks(p)) {
-            const int64_t k = r.page * p.k.block + r.offset * p.k.token;
-            const int64_t v = r.page * p.v.block + r.offset * p.v.token;
+        const int mine = gpu::lane() % kMine, page = gpu::shfl(r.page, r.paged ? mine / 16 : mine);
+        if (r.key < r.to && r.key + mine < r.count && in_chunks(p)) {
+            const int offset = offset_of(r, p.layer, r.key + mine);
+            const int64_t k = page * p.k.block + offset * p.k.token;
+            const int64_t v = page * p.v.block + offset * p.v.token;
             if (kMine == 32 || gpu::lane() < 16)
                 gpu::prefetch(r.k + k * kSize, p.layer.d * kSize);
             if (kMine == 32 || gpu::lane() >= 16)
@@ -589,6 +659,8 @@ template <class T, int DQ, int DV, int Kind> struct Decode {
                 process<1>(p, b, item, first, ring);
             else
                 process<2>(p, b, item, first, ring);
+            if (item.splits > 1 && arrive(p, item, kWord))
+                merge_rows<T, DV, kRows, kWarps>(p, item);
             if (ring.next < 0)
                 return;
             item = item_at(p.list, ring.next);

@@ -68,18 +68,27 @@ store2(const Forward &p, const Place &at, int col, float lo, float hi)
         gpu::gstore(out + 1, uint16_t(two >> 16));
 }
 
-/* One partial row pair of values, and its statistics. */
-template <int DV>
+/* Rows of a list's tiles: Rows where a kernel knows it, else 0. */
+template <int Rows>
+GPU_FN int
+rows_of(const List &list)
+{
+    return Rows ? Rows : list.rows;
+}
+
+/* One partial row of values, and its statistics. */
+template <int DV, int Rows = 0>
 GPU_FN float *
 partial_row(const List &list, int slot, int row)
 {
-    return list.partial + (int64_t{slot} * list.rows + row) * DV;
+    return list.partial + (int64_t{slot} * rows_of<Rows>(list) + row) * DV;
 }
 
+template <int Rows = 0>
 GPU_FN float *
 partial_stat(const List &list, int slot, int row)
 {
-    return list.partial_ml + (int64_t{slot} * list.rows + row) * 2;
+    return list.partial_ml + (int64_t{slot} * rows_of<Rows>(list) + row) * 2;
 }
 
 constexpr int kAtOnce = 16; /* splits whose numbers are under way together */

@@ -12,13 +12,21 @@
 namespace flash
 {
 
+/* What the number of a chunk is swapped by in row `row`: of each bit of the row apart. */
+template <int Bytes>
+GPU_FN int
+swap_of(int row)
+{
+    constexpr int kLow = Bytes / 16 & -(Bytes / 16), kGroup = kLow < 8 ? kLow : 8;
+    return row / (8 / kGroup) & (kGroup - 1);
+}
+
 /* Byte of chunk `chunk` of row `row` in a stage whose rows are Bytes long. */
 template <int Bytes>
 GPU_FN uint32_t
 chunk_at(int row, int chunk)
 {
-    constexpr int kLow = Bytes / 16 & -(Bytes / 16), kGroup = kLow < 8 ? kLow : 8;
-    return uint32_t(row * Bytes + (chunk ^ (row / (8 / kGroup) & (kGroup - 1))) * 16);
+    return uint32_t(row * Bytes + (chunk ^ swap_of<Bytes>(row)) * 16);
 }
 
 /* Where this warp's reading stands. */
@@ -26,7 +34,9 @@ struct Reader {
     const uint8_t *k, *v; /* of the head in block 0 */
     const int32_t *table; /* the request's row */
     int key, to, count;   /* next keys of this warp, end of the item, keys of the sequence */
-    int page, offset;     /* of key + lane % Keys, looked up ahead */
+    bool paged;           /* 16 keys and more to a page, rows in whole chunks */
+    int page, later;      /* a lane's page of this batch of look-ups and of the next */
+    int step;             /* of this batch */
 };
 
 /* Rows are read 16 bytes at a time. */
@@ -63,6 +73,29 @@ chunk_slowly(const uint8_t *row, int chunk, int width)
 template <int D, int Size, int Keys> struct Rows {
     static constexpr int kBytes = D * Size, kChunks = kBytes / 16, kPasses = Keys * kChunks / 32;
     static_assert(Keys * kChunks % 32 == 0, "whole passes");
+
+    /* Whole rows, all of them there: a lane's chunk is the same in each pass. */
+    static constexpr bool kSteady = 32 % kChunks == 0;
+    static GPU_FN void copy_whole(uint32_t to, const uint8_t *base, const Cache &c,
+                                  const int (&page)[Keys / 16], const int (&offset)[Keys / 16])
+    {
+        constexpr int kEach = 32 / kChunks, kPasses16 = 16 / kEach;
+        const int row = gpu::lane() / kChunks, chunk = gpu::lane() % kChunks;
+        const int64_t step = c.token * (kEach * Size);
+        to += uint32_t(row * kBytes);
+        GPU_UNROLL
+        for (int g = 0; g < Keys / 16; g++) {
+            const uint8_t *from =
+                base + (page[g] * c.block + (offset[g] + row) * c.token) * Size + chunk * 16;
+            GPU_UNROLL
+            for (int pass = 0; pass < kPasses16; pass++) {
+                const int above = 16 * g + pass * kEach;
+                const int swapped = chunk ^ swap_of<kBytes>(row) ^ swap_of<kBytes>(above);
+                gpu::cp_async16(to + uint32_t(above * kBytes + swapped * 16), from, true);
+                from += step;
+            }
+        }
+    }
 
     /* Sixteen keys to a page: page[g], offset[g] of keys 16 g. Asynchronous. */
     static GPU_FN void copy(uint32_t to, const uint8_t *base, const Cache &c, int width, int valid,
