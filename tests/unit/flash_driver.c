@@ -149,7 +149,7 @@ fill(void *p, cpu_type t, uint64_t at, uint32_t n, uint64_t *seed)
 static cpu_type
 type_of(attn_dtype t)
 {
-    return (cpu_type)cpu_type_of(t);
+    return cpu_type_of(t);
 }
 
 static void
@@ -253,7 +253,7 @@ flash_data_create(const flash_case *c)
     place_pages(c, data);
     const uint64_t kn = (uint64_t)data->kstride[0] * data->blocks;
     const uint64_t vn = (uint64_t)data->vstride[0] * data->blocks;
-    const unsigned size = cpu_type_size(type_of(c->kv_type));
+    const size_t size = cpu_type_size(type_of(c->kv_type));
     data->k = cache_memory(kn * size);
     data->v = cache_memory(vn * size);
     data->q = malloc((uint64_t)data->tokens * c->heads * c->dim * 4 + 4);

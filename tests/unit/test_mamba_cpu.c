@@ -131,7 +131,7 @@ END_TEST
 static void
 put(const attn_call_tensor *t, size_t i, float x)
 {
-    cpu_put((cpu_type)cpu_type_of(t->dtype), t->data, i, x);
+    cpu_put(cpu_type_of(t->dtype), t->data, i, x);
 }
 
 /* Decays that leave something after thousands of tokens, after a few, and not

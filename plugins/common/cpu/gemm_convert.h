@@ -5,17 +5,17 @@
 #define ATTN_CPU_GEMM_CONVERT_H
 
 #include "common/cpu/gemm_cells.h"
-#include "common/cpu/gemm_types.h"
+#include "common/cpu/number.h"
 #if CELL_BF16
 #include "common/cpu/fp8_bf16.h"
 #endif
 
 #if VL == 16
 GEMM_INLINE vf
-convert_load16(const uint16_t *p, gemm_type t)
+convert_load16(const uint16_t *p, cpu_type t)
 {
     const __m256i h = _mm256_loadu_si256((const __m256i *)(const void *)p);
-    if (t == GT_F16)
+    if (t == CPU_F16)
         return (vf)_mm512_cvtph_ps(h);
     return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16);
 }
@@ -27,10 +27,10 @@ convert_load8(const uint8_t *p)
 }
 #elif VL == 8
 GEMM_INLINE vf
-convert_load16(const uint16_t *p, gemm_type t)
+convert_load16(const uint16_t *p, cpu_type t)
 {
     const __m128i h = _mm_loadu_si128((const __m128i *)(const void *)p);
-    if (t == GT_F16)
+    if (t == CPU_F16)
         return (vf)_mm256_cvtph_ps(h);
     return (vf)_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16);
 }
@@ -47,55 +47,55 @@ convert_load8(const uint8_t *p)
  * move into place and one multiplication repairs the bias, subnormals
  * included. */
 GEMM_INLINE vf
-convert_fp8(vi c, gemm_type t)
+convert_fp8(vi c, cpu_type t)
 {
     const vi sign = (c & vi_set(0x80)) << 24, em = c & vi_set(0x7f);
-    const vi shifted = t == GT_E4M3 ? em << 20 : em << 21;
-    const vf x = (vf)shifted * vf_set(t == GT_E4M3 ? 0x1p120f : 0x1p112f);
-    const vi special = t == GT_E4M3 ? (vi)(em == vi_set(0x7f)) & vi_set(0x7fc00000)
-                                    : (vi)(em >= vi_set(0x7c)) & vi_set(0x7f800000);
+    const vi shifted = t == CPU_E4M3 ? em << 20 : em << 21;
+    const vf x = (vf)shifted * vf_set(t == CPU_E4M3 ? 0x1p120f : 0x1p112f);
+    const vi special = t == CPU_E4M3 ? (vi)(em == vi_set(0x7f)) & vi_set(0x7fc00000)
+                                     : (vi)(em >= vi_set(0x7c)) & vi_set(0x7f800000);
     return (vf)((vi)x | sign | special);
 }
 #endif
 
 GEMM_INLINE vf
-convert_get(const void *p, gemm_type t, size_t i)
+convert_get(const void *p, cpu_type t, size_t i)
 {
-    if (t == GT_F32)
+    if (t == CPU_F32)
         return vf_load((const float *)p + i);
 #if VL > 4
-    if (t == GT_F16 || t == GT_BF16)
+    if (t == CPU_F16 || t == CPU_BF16)
         return convert_load16((const uint16_t *)p + i, t);
     return convert_fp8(convert_load8((const uint8_t *)p + i), t);
 #else
     float x[VL];
     for (size_t j = 0; j < VL; j++)
-        x[j] = gt_get(p, t, i + j);
+        x[j] = cpu_get(t, p, i + j);
     return vf_load(x);
 #endif
 }
 
 GEMM_INLINE void
-convert_put(void *p, gemm_type t, size_t i, vf x)
+convert_put(void *p, cpu_type t, size_t i, vf x)
 {
-    if (t == GT_F32) {
+    if (t == CPU_F32) {
         vf_store((float *)p + i, x);
         return;
     }
 #if VL == 16
-    if (t == GT_F16) {
+    if (t == CPU_F16) {
         const __m256i h = _mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT);
         _mm256_storeu_si256((__m256i *)(void *)((uint16_t *)p + i), h);
         return;
     }
 #if CELL_BF16
-    if (t == GT_BF16) {
+    if (t == CPU_BF16) {
         _mm256_storeu_si256((__m256i *)(void *)((uint16_t *)p + i),
                             (__m256i)_mm512_cvtneps_pbh((__m512)x));
         return;
     }
 #endif
-    if (t == GT_BF16) {
+    if (t == CPU_BF16) {
         const vu u = (vu)x;
         const vu r = (u + vu_set(0x7fff) + (u >> 16 & vu_set(1))) >> 16;
         const vi nan = (vi)(x != x);
@@ -108,38 +108,38 @@ convert_put(void *p, gemm_type t, size_t i, vf x)
     float v[VL];
     vf_store(v, x);
     for (size_t j = 0; j < VL; j++)
-        gt_put(p, t, i + j, v[j]);
+        cpu_put(t, p, i + j, v[j]);
 }
 
 /* n elements to f32. */
 static inline __attribute__((unused)) void
-convert_to_f32(float *dst, const void *src, gemm_type t, size_t n)
+convert_to_f32(float *dst, const void *src, cpu_type t, size_t n)
 {
     size_t i = 0;
-    if (t == GT_F32) {
+    if (t == CPU_F32) {
         memcpy(dst, src, n * sizeof *dst);
         return;
     }
-    if (t == GT_BF16) {
+    if (t == CPU_BF16) {
         for (; i + VL <= n; i += VL)
-            vf_store(dst + i, convert_get(src, GT_BF16, i));
+            vf_store(dst + i, convert_get(src, CPU_BF16, i));
     } else {
         for (; i + VL <= n; i += VL)
             vf_store(dst + i, convert_get(src, t, i));
     }
     for (; i < n; i++)
-        dst[i] = gt_get(src, t, i);
+        dst[i] = cpu_get(t, src, i);
 }
 
 /* n values from f32. */
 static inline __attribute__((unused)) void
-convert_from_f32(void *dst, gemm_type t, const float *src, size_t n)
+convert_from_f32(void *dst, cpu_type t, const float *src, size_t n)
 {
     size_t i = 0;
     for (; i + VL <= n; i += VL)
         convert_put(dst, t, i, vf_load(src + i));
     for (; i < n; i++)
-        gt_put(dst, t, i, src[i]);
+        cpu_put(t, dst, i, src[i]);
 }
 
 #if CELL_BF16
@@ -201,17 +201,17 @@ cells_from_fp8(uint32_t *dst, const uint8_t *src, const int e5m2, size_t n)
 
 /* n elements (a multiple of 16) to cells. */
 static inline __attribute__((unused)) void
-cells_from(uint32_t *dst, const void *src, gemm_type t, size_t n)
+cells_from(uint32_t *dst, const void *src, cpu_type t, size_t n)
 {
 #if CELL_BF16
     size_t i = 0;
-    if (t == GT_BF16) {
+    if (t == CPU_BF16) {
         memcpy(dst, src, n * 2);
         return;
     }
-    if (t == GT_E4M3)
+    if (t == CPU_E4M3)
         i = cells_from_fp8(dst, src, 0, n);
-    else if (t == GT_E5M2)
+    else if (t == CPU_E5M2)
         i = cells_from_fp8(dst, src, 1, n);
     for (; i < n; i += 16)
         _mm256_storeu_si256((__m256i *)(void *)(dst + i / 2), cell_round(convert_get(src, t, i)));

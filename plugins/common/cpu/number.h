@@ -9,14 +9,14 @@
 #include <math.h>
 #include <string.h>
 
-typedef enum cpu_type { CPU_F32, CPU_F16, CPU_BF16, CPU_E4M3, CPU_E5M2, CPU_TYPE_COUNT } cpu_type;
+typedef enum cpu_type { CPU_F32, CPU_F16, CPU_BF16, CPU_E4M3, CPU_E5M2, CPU_NONE } cpu_type;
 
-/* The element type of a DLPack dtype, or -1. */
-static inline int
+/* The element type of a DLPack dtype, or CPU_NONE. */
+static inline cpu_type
 cpu_type_of(attn_dtype t)
 {
     if (t.lanes != 1)
-        return -1;
+        return CPU_NONE;
     switch (t.code << 8 | t.bits) {
     case ATTN_CODE_FLOAT << 8 | 32:
         return CPU_F32;
@@ -29,10 +29,10 @@ cpu_type_of(attn_dtype t)
     case ATTN_CODE_FP8_E5M2 << 8 | 8:
         return CPU_E5M2;
     }
-    return -1;
+    return CPU_NONE;
 }
 
-static inline unsigned
+static inline size_t
 cpu_type_size(cpu_type t)
 {
     return t == CPU_F32 ? 4 : t == CPU_E4M3 || t == CPU_E5M2 ? 1 : 2;
@@ -64,7 +64,7 @@ static inline uint16_t
 cpu_f32_to_bf16(float x)
 {
     const uint32_t u = cpu_f32_bits(x);
-    if (x != x)
+    if ((u & 0x7fffffffu) > 0x7f800000u)
         return (uint16_t)(u >> 16 | 0x40);
     return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
@@ -72,57 +72,53 @@ cpu_f32_to_bf16(float x)
 static inline float
 cpu_f16_to_f32(uint16_t h)
 {
-    const uint32_t sign = (uint32_t)(h & 0x8000) << 16, mag = h & 0x7fff;
-    if (mag >= 0x7c00)
-        return cpu_f32_from_bits(sign | 0x7f800000 | (mag & 0x3ff) << 13);
-    /* as a scaled f32: the multiplication also makes subnormals right */
-    const float x = cpu_f32_from_bits(mag << 13) * 0x1p112f;
+    const uint32_t sign = (uint32_t)(h & 0x8000) << 16, em = h & 0x7fffu;
+    if (em >= 0x7c00)
+        return cpu_f32_from_bits(sign | 0x7f800000u | em << 13);
+    const float x = cpu_f32_from_bits(em << 13) * 0x1p112f;
     return cpu_f32_from_bits(sign | cpu_f32_bits(x));
-}
-
-/* |x| rounded to `bits` mantissa bits with least exponent `emin`: its magnitude code. */
-static inline uint32_t
-cpu_round_code(float x, int bits, int emin)
-{
-    int e;
-    if (x == 0)
-        return 0;
-    (void)frexpf(x, &e);
-    e = e - 1 < emin ? emin : e - 1;
-    const float ulps = rintf(ldexpf(x, bits - e));
-    return ((uint32_t)(e - emin) << bits) + (uint32_t)ulps;
 }
 
 static inline uint16_t
 cpu_f32_to_f16(float x)
 {
-    const uint32_t sign = cpu_f32_bits(x) >> 16 & 0x8000;
-    const float a = fabsf(x);
-    if (x != x)
+    uint32_t u = cpu_f32_bits(x);
+    const uint32_t sign = u >> 16 & 0x8000;
+    u &= 0x7fffffffu;
+    if (u > 0x7f800000u)
         return (uint16_t)(sign | 0x7e00);
-    if (a >= 65520.0f)
+    if (u >= 0x477ff000u)
         return (uint16_t)(sign | 0x7c00);
-    return (uint16_t)(sign | cpu_round_code(a, 10, -14));
+    if (u < 0x38800000u)
+        return (uint16_t)(sign | (cpu_f32_bits(cpu_f32_from_bits(u) + 0.5f) - 0x3f000000u));
+    u += 0xfff + (u >> 13 & 1);
+    return (uint16_t)(sign | (u - 0x38000000u) >> 13);
 }
 
 static inline float
 cpu_e4m3_to_f32(uint8_t c)
 {
-    const uint32_t sign = (uint32_t)(c & 0x80) << 24, mag = c & 0x7f;
-    const float x = mag == 0x7f ? NAN : cpu_f32_from_bits(mag << 20) * 0x1p120f;
-    return cpu_f32_from_bits(sign | cpu_f32_bits(x));
+    const uint32_t sign = (uint32_t)(c & 0x80) << 24, em = c & 0x7fu;
+    if (em == 0x7f)
+        return cpu_f32_from_bits(sign | 0x7fc00000u);
+    return cpu_f32_from_bits(sign | cpu_f32_bits(cpu_f32_from_bits(em << 20) * 0x1p120f));
 }
 
 static inline uint8_t
 cpu_f32_to_e4m3(float x)
 {
-    const uint32_t sign = cpu_f32_bits(x) >> 24 & 0x80;
-    const float a = fabsf(x);
-    if (x != x)
+    uint32_t u = cpu_f32_bits(x);
+    const uint32_t sign = u >> 24 & 0x80;
+    u &= 0x7fffffffu;
+    if (u > 0x7f800000u)
         return (uint8_t)(sign | 0x7f);
-    if (a >= 448.0f)
+    if (u < 0x3c800000u)
+        return (uint8_t)(sign |
+                         (cpu_f32_bits(cpu_f32_from_bits(u) + 16384.0f) - cpu_f32_bits(16384.0f)));
+    if (u >= 0x43e80000u)
         return (uint8_t)(sign | 0x7e);
-    return (uint8_t)(sign | cpu_round_code(a, 3, -6));
+    u += 0x7ffff + (u >> 20 & 1);
+    return (uint8_t)(sign | (u - 0x3c000000u) >> 20);
 }
 
 static inline float
@@ -134,13 +130,18 @@ cpu_e5m2_to_f32(uint8_t c)
 static inline uint8_t
 cpu_f32_to_e5m2(float x)
 {
-    const uint32_t sign = cpu_f32_bits(x) >> 24 & 0x80;
-    const float a = fabsf(x);
-    if (x != x)
-        return (uint8_t)(sign | 0x7e);
-    if (a >= 57344.0f)
+    uint32_t u = cpu_f32_bits(x);
+    const uint32_t sign = u >> 24 & 0x80;
+    u &= 0x7fffffffu;
+    if (u > 0x7f800000u)
+        return (uint8_t)(sign | 0x7f);
+    if (u < 0x38800000u)
+        return (uint8_t)(sign |
+                         (cpu_f32_bits(cpu_f32_from_bits(u) + 128.0f) - cpu_f32_bits(128.0f)));
+    if (u >= 0x47600000u)
         return (uint8_t)(sign | 0x7b);
-    return (uint8_t)(sign | cpu_round_code(a, 2, -14));
+    u += 0xfffff + (u >> 21 & 1);
+    return (uint8_t)(sign | (u - 0x38000000u) >> 21);
 }
 
 /* Element i of an array of this type, as f32. */
@@ -177,6 +178,13 @@ cpu_put(cpu_type t, void *p, size_t i, float x)
         h = t == CPU_BF16 ? cpu_f32_to_bf16(x) : cpu_f32_to_f16(x);
         memcpy((char *)p + 2 * i, &h, 2);
     }
+}
+
+/* First byte of a tensor. */
+static inline char *
+cpu_data(const attn_tensor *t)
+{
+    return (char *)t->data + t->byte_offset;
 }
 
 #endif

@@ -102,8 +102,8 @@ void
 cpu_check_type(const char *name, attn_dtype t, int fp8, attn_reasons *reasons)
 {
     char text[96];
-    const int type = cpu_type_of(t);
-    if (type >= 0 && (fp8 || type <= CPU_BF16))
+    const cpu_type type = cpu_type_of(t);
+    if (type <= CPU_BF16 || (fp8 && type != CPU_NONE))
         return;
     snprintf(text, sizeof text, "%s code %u of %u bits: supports f32, f16, bf16%s", name, t.code,
              t.bits, fp8 ? ", e4m3, e5m2" : "");

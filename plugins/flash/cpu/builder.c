@@ -16,9 +16,9 @@ set_shape(flash_shape *shape, const attn_flash_layer *layer)
                            .window_right = layer->window_right,
                            .scale = layer->scale,
                            .softcap = layer->softcap,
-                           .q_type = (cpu_type)cpu_type_of(layer->q_dtype),
-                           .kv_type = (cpu_type)cpu_type_of(layer->kv_dtype),
-                           .out_type = (cpu_type)cpu_type_of(layer->out_dtype)};
+                           .q_type = cpu_type_of(layer->q_dtype),
+                           .kv_type = cpu_type_of(layer->kv_dtype),
+                           .out_type = cpu_type_of(layer->out_dtype)};
 }
 
 static attn_status
@@ -113,13 +113,12 @@ static attn_status
 copy_vector(const attn_builder *b, const attn_tensor *t, const char *name, float *to,
             attn_error *err)
 {
-    const int type = cpu_type_of(t->dtype);
-    if (t->ndim != 1 || t->shape[0] != (int64_t)b->shape.heads || type < 0)
+    const cpu_type type = cpu_type_of(t->dtype);
+    if (t->ndim != 1 || t->shape[0] != (int64_t)b->shape.heads || type == CPU_NONE)
         return attn_fail(err, ATTN_E_ARG, name, "must be [num_heads] of a float type");
     const char *from = (const char *)t->data + t->byte_offset;
     for (uint32_t h = 0; h < b->shape.heads; h++)
-        to[h] =
-            cpu_get((cpu_type)type, from + h * t->strides[0] * cpu_type_size((cpu_type)type), 0);
+        to[h] = cpu_get(type, from + h * t->strides[0] * (int64_t)cpu_type_size(type), 0);
     return ATTN_OK;
 }
 

@@ -11,7 +11,7 @@ take_view(const attn_tensor *t, const char *name, cpu_type type, int ndim, const
     char text[128];
     if (!t)
         return attn_fail(err, ATTN_E_ARG, name, "missing");
-    if (t->ndim != ndim || cpu_type_of(t->dtype) != (int)type) {
+    if (t->ndim != ndim || cpu_type_of(t->dtype) != type) {
         snprintf(text, sizeof text, "%d dimensions of dtype code %d, %d bits: not the layer's",
                  t->ndim, t->dtype.code, t->dtype.bits);
         return attn_fail(err, ATTN_E_ARG, name, text);

@@ -10,8 +10,8 @@
 #ifndef ATTN_MAMBA_CPU_MAMBA_H
 #define ATTN_MAMBA_CPU_MAMBA_H
 
-#include "common/cpu/gemm_types.h"
 #include "common/cpu/isa.h"
+#include "common/cpu/number.h"
 #include <attn/plugin.h>
 #include <stdio.h>
 #include <string.h>
@@ -49,7 +49,7 @@ struct attn_builder {
     uint32_t silu, softplus;
     uint32_t epc;
     uint32_t block_heads, num_blocks; /* blocks of heads */
-    gemm_type x_type, conv_type, ssm_type, out_type;
+    cpu_type x_type, conv_type, ssm_type, out_type;
     mamba_scratch scratch;
     size_t scratch_bytes, plan_bytes;
     mamba_request *requests; /* bound memory */

@@ -18,7 +18,7 @@ choose_kernels(const attn_builder *b)
         return &mamba_kernels_avx2;
     case CPU_ISA_AVX512BF16:
     case CPU_ISA_AMX:
-        if (b->x_type == GT_BF16 && !b->mamba1)
+        if (b->x_type == CPU_BF16 && !b->mamba1)
             return &mamba_kernels_avx512bf16;
         return &mamba_kernels_avx512;
     default:
@@ -37,10 +37,10 @@ read_mamba2(attn_builder *b, const attn_mamba2_layer *l)
     b->channels = b->heads * b->p + 2 * b->groups * b->n;
     b->silu = l->activation == ATTN_ACTIVATION_SILU;
     b->softplus = l->dt_softplus;
-    b->x_type = gt_of(l->x_dtype);
-    b->conv_type = gt_of(l->conv_state_dtype);
-    b->ssm_type = gt_of(l->ssm_state_dtype);
-    b->out_type = gt_of(l->out_dtype);
+    b->x_type = cpu_type_of(l->x_dtype);
+    b->conv_type = cpu_type_of(l->conv_state_dtype);
+    b->ssm_type = cpu_type_of(l->ssm_state_dtype);
+    b->out_type = cpu_type_of(l->out_dtype);
     const uint32_t per_group = b->heads / b->groups;
     b->block_heads = per_group < MAMBA_HEADS ? per_group : MAMBA_HEADS;
     b->num_blocks = (per_group + b->block_heads - 1) / b->block_heads * b->groups;
@@ -57,10 +57,10 @@ read_mamba1(attn_builder *b, const attn_mamba1_layer *l)
     b->width = l->conv_width;
     b->silu = l->activation == ATTN_ACTIVATION_SILU;
     b->softplus = l->dt_softplus;
-    b->x_type = gt_of(l->x_dtype);
-    b->conv_type = gt_of(l->conv_state_dtype);
-    b->ssm_type = gt_of(l->ssm_state_dtype);
-    b->out_type = gt_of(l->out_dtype);
+    b->x_type = cpu_type_of(l->x_dtype);
+    b->conv_type = cpu_type_of(l->conv_state_dtype);
+    b->ssm_type = cpu_type_of(l->ssm_state_dtype);
+    b->out_type = cpu_type_of(l->out_dtype);
     b->block_heads = MAMBA_CHANNELS;
     b->num_blocks = (b->channels + MAMBA_CHANNELS - 1) / MAMBA_CHANNELS;
 }
@@ -73,7 +73,7 @@ size_scratch(attn_builder *b)
     const size_t e = 1; /* bf16 scans end in f32 */
     const size_t columns = b->block_heads * p + (b->mamba1 ? 0 : 2 * n);
     /* mamba_wide1.h and mamba_wide2.h hold these in f64. */
-    const size_t real = b->x_type == GT_F32 ? 8 : 4;
+    const size_t real = b->x_type == CPU_F32 ? 8 : 4;
     s->conv = align64((b->mamba1 ? 4 : real) * chunk * columns);
     s->window = align64(4 * (b->width - 1u) * columns);
     s->steps =
@@ -81,7 +81,7 @@ size_scratch(attn_builder *b)
     s->state = align64(real * b->block_heads * n * p);
     if (!b->mamba1) {
         const size_t wide = p > chunk ? p : chunk;
-        s->cells = align64(b->x_type == GT_F32 ? real * 2 * chunk * n : 4 * chunk * n / e);
+        s->cells = align64(b->x_type == CPU_F32 ? real * 2 * chunk * n : 4 * chunk * n / e);
         s->panel = align64(4 * n / e * wide);
         s->square = align64(4 * chunk * chunk);
         s->matrix = align64(4 * chunk * chunk / e);
@@ -171,26 +171,26 @@ mamba_layer_bytes(const attn_builder *b, attn_workspace *need)
 }
 
 static attn_status
-check_constant(const attn_tensor *t, const char *name, gemm_type type, int64_t rows, int64_t cols,
+check_constant(const attn_tensor *t, const char *name, cpu_type type, int64_t rows, int64_t cols,
                attn_error *err)
 {
     char text[128];
     if (!t)
         return attn_fail(err, ATTN_E_ARG, name, "missing");
     if (t->ndim == (cols ? 2 : 1) && t->shape[0] == rows && (!cols || t->shape[1] == cols) &&
-        gt_of(t->dtype) == type)
+        cpu_type_of(t->dtype) == type)
         return ATTN_OK;
     snprintf(text, sizeof text, "wants [%lld%s%lld] of %zu-byte floats", (long long)rows,
-             cols ? ", " : " x ", (long long)(cols ? cols : 1), gt_size(type));
+             cols ? ", " : " x ", (long long)(cols ? cols : 1), cpu_type_size(type));
     return attn_fail(err, ATTN_E_ARG, name, text);
 }
 
 static float
 at(const attn_tensor *t, int64_t row, int64_t col)
 {
-    const gemm_type type = gt_of(t->dtype);
+    const cpu_type type = cpu_type_of(t->dtype);
     const int64_t i = row * t->strides[0] + (t->ndim > 1 ? col * t->strides[1] : 0);
-    return gt_get(gt_data(t) + i * (int64_t)gt_size(type), type, 0);
+    return cpu_get(type, cpu_data(t) + i * (int64_t)cpu_type_size(type), 0);
 }
 
 static float *
@@ -235,13 +235,13 @@ mamba_layer_prepare(attn_builder *b, const attn_head *constants, const attn_bind
     attn_status s = check_constant(k->conv_weight, "constants.conv_weight", b->x_type, b->channels,
                                    b->width, err);
     if (s == ATTN_OK)
-        s = check_constant(k->a, "constants.a", GT_F32, b->heads, b->mamba1 ? b->n : 0, err);
+        s = check_constant(k->a, "constants.a", CPU_F32, b->heads, b->mamba1 ? b->n : 0, err);
     if (s == ATTN_OK && k->conv_bias)
         s = check_constant(k->conv_bias, "constants.conv_bias", b->x_type, b->channels, 0, err);
     if (s == ATTN_OK && k->d)
-        s = check_constant(k->d, "constants.d", GT_F32, b->heads, 0, err);
+        s = check_constant(k->d, "constants.d", CPU_F32, b->heads, 0, err);
     if (s == ATTN_OK && k->dt_bias)
-        s = check_constant(k->dt_bias, "constants.dt_bias", GT_F32, b->heads, 0, err);
+        s = check_constant(k->dt_bias, "constants.dt_bias", CPU_F32, b->heads, 0, err);
     if (s != ATTN_OK)
         return s;
     if (!memory->host || (uintptr_t)memory->host % 64 != 0)

@@ -13,17 +13,17 @@ typedef struct conv_part {
 } conv_part;
 
 static const char *
-tensor_row(const attn_tensor *t, gemm_type type, int64_t row, int64_t col)
+tensor_row(const attn_tensor *t, cpu_type type, int64_t row, int64_t col)
 {
-    return gt_data(t) + (row * t->strides[0] + col) * (int64_t)gt_size(type);
+    return cpu_data(t) + (row * t->strides[0] + col) * (int64_t)cpu_type_size(type);
 }
 
 static char *
 conv_slot(const mamba_step *s, int32_t slot, uint32_t channel)
 {
     const attn_tensor *t = s->conv;
-    return gt_data(t) +
-           (slot * t->strides[0] + channel * t->strides[1]) * (int64_t)gt_size(s->b->conv_type);
+    return cpu_data(t) + (slot * t->strides[0] + channel * t->strides[1]) *
+                             (int64_t)cpu_type_size(s->b->conv_type);
 }
 
 /* The window before the step: window[k * stride + at + c], oldest first. */
@@ -62,7 +62,7 @@ conv_window_load(const mamba_step *s, int32_t slot, const conv_part *part, float
 typedef struct conv_job {
     const char *src; /* first token, first channel */
     int64_t src_row; /* bytes */
-    gemm_type type;
+    cpu_type type;
     const float *weight;
     size_t weight_row;
     const float *bias;
@@ -75,7 +75,7 @@ typedef struct conv_job {
 
 /* One vector of channels over all tokens; the taps live in registers. */
 GEMM_INLINE void
-conv_lanes(const conv_job *j, size_t c, const int width, const gemm_type type)
+conv_lanes(const conv_job *j, size_t c, const int width, const cpu_type type)
 {
     vf tap[MAMBA_MAX_WIDTH], weight[MAMBA_MAX_WIDTH];
     for (int k = 0; k < width; k++)
@@ -102,10 +102,10 @@ static void
 conv_run(const conv_job *j, uint32_t num, uint32_t width)
 {
     for (size_t c = 0; c < num; c += VL) {
-        if (width == 4 && j->type == GT_BF16)
-            conv_lanes(j, c, 4, GT_BF16);
-        else if (width == 4 && j->type == GT_F32)
-            conv_lanes(j, c, 4, GT_F32);
+        if (width == 4 && j->type == CPU_BF16)
+            conv_lanes(j, c, 4, CPU_BF16);
+        else if (width == 4 && j->type == CPU_F32)
+            conv_lanes(j, c, 4, CPU_F32);
         else
             conv_lanes(j, c, (int)width, j->type);
     }
@@ -118,7 +118,7 @@ conv_part_run(const mamba_step *s, const conv_part *part, uint32_t first, uint32
               float *window, float *out, size_t stride)
 {
     const conv_job j = {.src = tensor_row(s->x, s->b->x_type, first, part->first),
-                        .src_row = s->x->strides[0] * (int64_t)gt_size(s->b->x_type),
+                        .src_row = s->x->strides[0] * (int64_t)cpu_type_size(s->b->x_type),
                         .type = s->b->x_type,
                         .weight = s->layer->conv_weight + part->first,
                         .weight_row = s->b->channels,

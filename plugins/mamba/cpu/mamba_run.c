@@ -82,20 +82,20 @@ mamba_build(attn_builder *b, const attn_batch *batch, const attn_kv_group *group
 
 /* rest: the sizes behind rows, which the tensor may exceed. */
 static attn_status
-check_tensor(const attn_tensor *t, const char *name, gemm_type type, int64_t rows,
+check_tensor(const attn_tensor *t, const char *name, cpu_type type, int64_t rows,
              const int64_t *rest, int32_t ndim, attn_error *err)
 {
     char text[128];
     if (!t)
         return attn_fail(err, ATTN_E_ARG, name, "missing");
-    int ok = t->ndim == ndim && gt_of(t->dtype) == type && t->shape[0] >= rows;
+    int ok = t->ndim == ndim && cpu_type_of(t->dtype) == type && t->shape[0] >= rows;
     for (int32_t i = 1; ok && i < ndim; i++)
         ok = t->shape[i] == rest[i - 1];
     if (ok && (t->shape[ndim - 1] <= 1 || t->strides[ndim - 1] == 1))
         return ATTN_OK;
     snprintf(text, sizeof text,
              "wants %d dimensions [%lld, %lld, .., %lld] of %zu-byte floats, inner stride 1", ndim,
-             (long long)rows, (long long)rest[0], (long long)rest[ndim - 2], gt_size(type));
+             (long long)rows, (long long)rest[0], (long long)rest[ndim - 2], cpu_type_size(type));
     return attn_fail(err, ATTN_E_ARG, name, text);
 }
 

@@ -39,8 +39,8 @@ static char *
 scan1_slot(const scan1 *k, int32_t slot, uint32_t c)
 {
     const attn_tensor *t = k->s->ssm;
-    return gt_data(t) + (slot * t->strides[0] + (k->part.first + c) * t->strides[1]) *
-                            (int64_t)gt_size(k->b->ssm_type);
+    return cpu_data(t) + (slot * t->strides[0] + (k->part.first + c) * t->strides[1]) *
+                             (int64_t)cpu_type_size(k->b->ssm_type);
 }
 
 static void
@@ -113,8 +113,8 @@ scan1_lanes(scan1 *k, uint32_t c, uint32_t t0, uint32_t len)
         vf y = vf_fma(d, x, (y0 + y1) + (y2 + y3));
         if (s->z)
             y *= vf_silu(convert_get(tensor_row(s->z, b->x_type, token, ch), b->x_type, 0));
-        convert_put(gt_data(s->out) +
-                        (token * s->out->strides[0] + ch) * (int64_t)gt_size(b->out_type),
+        convert_put(cpu_data(s->out) +
+                        (token * s->out->strides[0] + ch) * (int64_t)cpu_type_size(b->out_type),
                     b->out_type, 0, y);
     }
 }

@@ -100,10 +100,10 @@ scan2_inputs(scan2 *k, uint32_t t0, uint32_t len)
         float *dt = k->dt + h * MAMBA_CHUNK, *cum = k->cum + h * MAMBA_CHUNK;
         const float bias = k->s->layer->dt_bias[k->head0 + h];
         const float a = k->s->layer->a[k->head0 + h];
-        const int64_t size = (int64_t)gt_size(b->x_type);
+        const int64_t size = (int64_t)cpu_type_size(b->x_type);
         const char *src = tensor_row(k->s->dt, b->x_type, first, k->head0 + h);
         for (uint32_t t = 0; t < len; t++)
-            dt[t] = gt_get(src + t * k->s->dt->strides[0] * size, b->x_type, 0) + bias;
+            dt[t] = cpu_get(b->x_type, src + t * k->s->dt->strides[0] * size, 0) + bias;
         for (uint32_t t = len; t < MAMBA_CHUNK; t++)
             dt[t] = 0.0f;
         for (uint32_t t = 0; b->softplus && t < len; t += VL)
@@ -123,10 +123,10 @@ scan2_store(const scan2 *k, uint32_t h, uint32_t t0, uint32_t len)
     for (uint32_t t = 0; t < len; t++) {
         const int64_t token = k->q->first + t0 + t;
         const float *x = k->conv + t * k->stride + h * b->p, *y = k->y + t * b->p;
-        char *dst = gt_data(o) +
-                    (token * o->strides[0] + head * o->strides[1]) * (int64_t)gt_size(b->out_type);
-        const char *gate = z ? gt_data(z) + (token * z->strides[0] + head * z->strides[1]) *
-                                                (int64_t)gt_size(b->x_type)
+        char *dst = cpu_data(o) + (token * o->strides[0] + head * o->strides[1]) *
+                                      (int64_t)cpu_type_size(b->out_type);
+        const char *gate = z ? cpu_data(z) + (token * z->strides[0] + head * z->strides[1]) *
+                                                 (int64_t)cpu_type_size(b->x_type)
                              : NULL;
         for (uint32_t p = 0; p < b->p; p += VL) {
             vf v = vf_fma(d, vf_load(x + p), vf_load(y + p));
@@ -141,14 +141,14 @@ static char *
 scan2_slot(const scan2 *k, int32_t slot, uint32_t h)
 {
     const attn_tensor *t = k->s->ssm;
-    return gt_data(t) + (slot * t->strides[0] + (k->head0 + h) * t->strides[1]) *
-                            (int64_t)gt_size(k->b->ssm_type);
+    return cpu_data(t) + (slot * t->strides[0] + (k->head0 + h) * t->strides[1]) *
+                             (int64_t)cpu_type_size(k->b->ssm_type);
 }
 
 /* One token of one head. src NULL: from zero. */
 GEMM_INLINE void
 scan2_token(const scan2 *k, uint32_t h, uint32_t t, const char *src, char *dst, int64_t row,
-            const gemm_type type)
+            const cpu_type type)
 {
     const uint32_t n = k->b->n, np = k->b->p;
     const float *in = k->conv + t * k->stride;
@@ -180,21 +180,21 @@ scan2_token(const scan2 *k, uint32_t h, uint32_t t, const char *src, char *dst, 
 
 GEMM_INLINE void
 scan2_token_any(const scan2 *k, uint32_t h, uint32_t t, const char *src, char *dst, int64_t row,
-                gemm_type type)
+                cpu_type type)
 {
-    if (type == GT_F32)
-        scan2_token(k, h, t, src, dst, row, GT_F32);
-    else if (type == GT_BF16)
-        scan2_token(k, h, t, src, dst, row, GT_BF16);
+    if (type == CPU_F32)
+        scan2_token(k, h, t, src, dst, row, CPU_F32);
+    else if (type == CPU_BF16)
+        scan2_token(k, h, t, src, dst, row, CPU_BF16);
     else
-        scan2_token(k, h, t, src, dst, row, GT_F16);
+        scan2_token(k, h, t, src, dst, row, CPU_F16);
 }
 
 /* f32 rows [P][N] to a slot. */
 static void
 scan2_put(const scan2 *k, uint32_t h, const float *rows, int32_t slot)
 {
-    const int64_t row = k->s->ssm->strides[2] * (int64_t)gt_size(k->b->ssm_type);
+    const int64_t row = k->s->ssm->strides[2] * (int64_t)cpu_type_size(k->b->ssm_type);
     for (uint32_t p = 0; slot >= 0 && p < k->b->p; p++)
         convert_from_f32(scan2_slot(k, slot, h) + p * row, k->b->ssm_type, rows + p * k->b->n,
                          k->b->n);
@@ -206,7 +206,7 @@ static void
 scan2_head_copy(scan2 *k, uint32_t h, uint32_t t0, uint32_t len)
 {
     const attn_builder *b = k->b;
-    const int64_t row = k->s->ssm->strides[2] * (int64_t)gt_size(b->ssm_type);
+    const int64_t row = k->s->ssm->strides[2] * (int64_t)cpu_type_size(b->ssm_type);
     float *rows = k->state + (size_t)h * b->n * b->p;
     for (uint32_t p = 0; t0 == 0 && !k->fresh && p < b->p; p++)
         convert_to_f32(rows + p * b->n, scan2_slot(k, k->q->slot_in, h) + p * row, b->ssm_type,
@@ -214,7 +214,7 @@ scan2_head_copy(scan2 *k, uint32_t h, uint32_t t0, uint32_t len)
     for (uint32_t t = 0; t < len; t++) {
         const int zero = k->fresh && t0 + t == 0;
         scan2_token(k, h, t, zero ? NULL : (const char *)rows, (char *)rows,
-                    (int64_t)b->n * (int64_t)sizeof(float), GT_F32);
+                    (int64_t)b->n * (int64_t)sizeof(float), CPU_F32);
         scan2_put(k, h, rows, mamba_target(b, k->q, t0 + t));
         scan2_put(k, h, rows, mamba_checkpoint(b, k->q, t0 + t));
     }
@@ -225,7 +225,7 @@ static void
 scan2_head_once(scan2 *k, uint32_t h)
 {
     const attn_builder *b = k->b;
-    const int64_t size = (int64_t)gt_size(b->ssm_type), row = k->s->ssm->strides[2] * size;
+    const int64_t size = (int64_t)cpu_type_size(b->ssm_type), row = k->s->ssm->strides[2] * size;
     const int32_t check = mamba_checkpoint(b, k->q, 0);
     char *dst = scan2_slot(k, mamba_column(b, k->q->req, 0), h);
     scan2_token_any(k, h, 0, k->fresh ? NULL : scan2_slot(k, k->q->slot_in, h), dst, row,
@@ -472,7 +472,7 @@ static void
 scan2_load(scan2 *k, uint32_t h)
 {
     const uint32_t n = k->b->n, np = k->b->p;
-    const int64_t row = k->s->ssm->strides[2] * (int64_t)gt_size(k->b->ssm_type);
+    const int64_t row = k->s->ssm->strides[2] * (int64_t)cpu_type_size(k->b->ssm_type);
     const char *src = scan2_slot(k, k->q->slot_in, h);
     float *dst = k->state + (size_t)h * n * np, line[MAMBA_MAX_DIM];
     for (uint32_t p = 0; p < np; p++) {
@@ -486,7 +486,7 @@ static void
 scan2_save(const scan2 *k, uint32_t h, int32_t slot)
 {
     const uint32_t n = k->b->n, np = k->b->p;
-    const int64_t row = k->s->ssm->strides[2] * (int64_t)gt_size(k->b->ssm_type);
+    const int64_t row = k->s->ssm->strides[2] * (int64_t)cpu_type_size(k->b->ssm_type);
     char *dst = scan2_slot(k, slot, h);
     const float *src = k->state + (size_t)h * n * np;
     float line[MAMBA_MAX_DIM];

@@ -60,7 +60,7 @@ wide1_save(const wide1 *w, int32_t slot)
 static const float *
 wide1_row(const attn_tensor *t, int64_t row, uint32_t col)
 {
-    return (const float *)(const void *)tensor_row(t, GT_F32, row, col);
+    return (const float *)(const void *)tensor_row(t, CPU_F32, row, col);
 }
 
 /* The convolution of WD_LANES channels from c on, tokens first..; the window moves. */
@@ -121,9 +121,9 @@ wide1_put(const mamba_step *s, int64_t token, uint32_t ch, wd y)
 {
     float line[WD_LANES];
     wd_narrow(line, y);
-    char *dst =
-        gt_data(s->out) + (token * s->out->strides[0] + ch) * (int64_t)gt_size(s->b->out_type);
-    if (s->b->out_type == GT_F32)
+    char *dst = cpu_data(s->out) +
+                (token * s->out->strides[0] + ch) * (int64_t)cpu_type_size(s->b->out_type);
+    if (s->b->out_type == CPU_F32)
         memcpy(dst, line, sizeof line);
     else
         convert_from_f32(dst, s->b->out_type, line, WD_LANES);
@@ -188,7 +188,7 @@ wide1_task(const mamba_step *s, uint32_t task, char *scratch)
 static void
 mamba1_task(const mamba_step *s, uint32_t task, char *scratch)
 {
-    if (s->b->x_type == GT_F32)
+    if (s->b->x_type == CPU_F32)
         wide1_task(s, task, scratch);
     else
         scan1_task(s, task, scratch);

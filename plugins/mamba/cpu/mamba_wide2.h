@@ -68,7 +68,7 @@ wide2_conv(const wide2 *w, const conv_part *part, uint32_t c, uint32_t first, ui
         tap[i] = wd_widen(window + i * w->k.stride);
     const wd bias = wd_widen(s->layer->conv_bias + ch);
     for (uint32_t t = 0; t < len; t++) {
-        const char *src = tensor_row(s->x, GT_F32, (int64_t)first + t, ch);
+        const char *src = tensor_row(s->x, CPU_F32, (int64_t)first + t, ch);
         tap[width - 1] = wd_widen((const float *)(const void *)src);
         wd y = bias;
         for (uint32_t i = 0; i < width; i++)
@@ -100,8 +100,9 @@ wide2_inputs(wide2 *w, uint32_t t0, uint32_t len)
         double *dt = w->dt + h * MAMBA_CHUNK, *log2 = w->log2 + h * MAMBA_CHUNK;
         const wd a = wd_set((double)s->layer->a[head] * WD_LOG2E);
         for (uint32_t t = 0; t < len; t++)
-            dt[t] = (double)gt_get(tensor_row(s->dt, GT_F32, (int64_t)first + t, head), GT_F32, 0) +
-                    (double)s->layer->dt_bias[head];
+            dt[t] =
+                (double)cpu_get(CPU_F32, tensor_row(s->dt, CPU_F32, (int64_t)first + t, head), 0) +
+                (double)s->layer->dt_bias[head];
         for (uint32_t t = len; t % WD_LANES; t++)
             dt[t] = 0.0;
         for (uint32_t t = 0; t < len; t += WD_LANES) {
@@ -127,13 +128,13 @@ wide2_store(const wide2 *w, uint32_t h, uint32_t t0, uint32_t len)
         for (uint32_t p = 0; p < b->p; p += WD_LANES) {
             wd v = d * wd_load(x + p) + wd_load(w->y + wide2_at(t, p));
             if (z) {
-                const char *gate = tensor_row(z, GT_F32, token, head * z->strides[1] + p);
+                const char *gate = tensor_row(z, CPU_F32, token, head * z->strides[1] + p);
                 v *= wd_silu(wd_widen((const float *)(const void *)gate));
             }
             wd_narrow(line + p, v);
         }
-        char *dst = gt_data(o) +
-                    (token * o->strides[0] + head * o->strides[1]) * (int64_t)gt_size(b->out_type);
+        char *dst = cpu_data(o) + (token * o->strides[0] + head * o->strides[1]) *
+                                      (int64_t)cpu_type_size(b->out_type);
         convert_from_f32(dst, b->out_type, line, b->p);
     }
 }
@@ -214,7 +215,7 @@ wide2_rows(const wide2 *w, uint32_t h)
 {
     const scan2 *k = &w->k;
     const attn_builder *b = k->b;
-    const int64_t step = k->s->ssm->strides[2] * (int64_t)gt_size(b->ssm_type);
+    const int64_t step = k->s->ssm->strides[2] * (int64_t)cpu_type_size(b->ssm_type);
     const double *dt = w->dt + h * MAMBA_CHUNK, *log2 = w->log2 + h * MAMBA_CHUNK;
     double row[MAMBA_MAX_DIM] = {0}, decay[MAMBA_CHUNK];
     float line[MAMBA_MAX_DIM];
@@ -246,7 +247,7 @@ wide2_load(const wide2 *w, uint32_t h)
 {
     const scan2 *k = &w->k;
     const uint32_t n = k->b->n, np = k->b->p;
-    const int64_t step = k->s->ssm->strides[2] * (int64_t)gt_size(k->b->ssm_type);
+    const int64_t step = k->s->ssm->strides[2] * (int64_t)cpu_type_size(k->b->ssm_type);
     double *dst = w->state + (size_t)h * n * np;
     float line[MAMBA_MAX_DIM] = {0};
     for (uint32_t p = 0; p < np; p++) {
@@ -262,7 +263,7 @@ wide2_save(const wide2 *w, uint32_t h, int32_t slot)
 {
     const scan2 *k = &w->k;
     const uint32_t n = k->b->n, np = k->b->p;
-    const int64_t step = k->s->ssm->strides[2] * (int64_t)gt_size(k->b->ssm_type);
+    const int64_t step = k->s->ssm->strides[2] * (int64_t)cpu_type_size(k->b->ssm_type);
     const double *src = w->state + (size_t)h * n * np;
     float line[MAMBA_MAX_DIM];
     for (uint32_t p = 0; slot >= 0 && p < np; p++) {
@@ -414,7 +415,7 @@ wide2_task(const mamba_step *s, uint32_t task, char *scratch)
     }
     wide2_inputs(&w, 0, w.k.q->num);
     for (uint32_t h = 0; h < w.k.num; h++) {
-        if (w.k.q->num == 1 && w.k.b->ssm_type == GT_F32)
+        if (w.k.q->num == 1 && w.k.b->ssm_type == CPU_F32)
             wide2_once(&w, h);
         else
             wide2_rows(&w, h);
@@ -426,7 +427,7 @@ wide2_task(const mamba_step *s, uint32_t task, char *scratch)
 static void
 mamba2_task(const mamba_step *s, uint32_t task, char *scratch)
 {
-    if (s->b->x_type == GT_F32)
+    if (s->b->x_type == CPU_F32)
         wide2_task(s, task, scratch);
     else
         scan2_task(s, task, scratch);

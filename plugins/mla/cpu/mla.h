@@ -17,8 +17,8 @@
 #ifndef ATTN_MLA_CPU_MLA_H
 #define ATTN_MLA_CPU_MLA_H
 
-#include "common/cpu/gemm_types.h"
 #include "common/cpu/isa.h"
+#include "common/cpu/number.h"
 #include <attn/plugin.h>
 #include <stdio.h>
 #include <string.h>
@@ -71,7 +71,7 @@ struct attn_builder {
     attn_mla_layer layer;
     attn_limits limits;
     const mla_kernels *kernels;
-    gemm_type q_type, kv_type, out_type, w_type;
+    cpu_type q_type, kv_type, out_type, w_type;
     uint32_t heads, dn, dr, dv, c;
     uint32_t epc;         /* elements per cell */
     uint32_t query_cells; /* absorbed query row: latent, rope, what rounding lost */

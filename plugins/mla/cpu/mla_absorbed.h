@@ -218,7 +218,7 @@ static void
 absorbed_first(const absorbed *a, uint32_t key0, uint32_t key1)
 {
     const uint32_t num = key1 - key0 < NARROW_AHEAD ? key1 - key0 : NARROW_AHEAD;
-    const size_t bytes = (a->b->c + a->b->dr) * gt_size(a->b->kv_type);
+    const size_t bytes = (a->b->c + a->b->dr) * cpu_type_size(a->b->kv_type);
     const char *rows[NARROW_AHEAD];
     core_rows(a->b, a->step->args->kv_cache, a->seg->req, key0, num, rows);
     for (uint32_t i = 0; i < num; i++)
@@ -288,7 +288,7 @@ output_shift(const mla_step *step, size_t x, uint32_t head, const float *lat)
         b->wave_query + (x * b->heads + head) * b->query_cells + (b->c + b->dr) / EPC;
     vf acc = vf_set(0.0f);
     for (uint32_t i = 0; i < b->c; i += VL)
-        acc = vf_fma(convert_get(rest, GT_BF16, i), vf_load(lat + i), acc);
+        acc = vf_fma(convert_get(rest, CPU_BF16, i), vf_load(lat + i), acc);
     return vf_sum(acc) * b->layer.scale * step->kv_scale;
 #else
     (void)step, (void)x, (void)head, (void)lat;

@@ -10,7 +10,7 @@ static void
 store_row(const attn_builder *b, void *dst, const void *src, size_t n, float scale)
 {
     if (b->q_type == b->kv_type) {
-        memcpy(dst, src, n * gt_size(b->q_type));
+        memcpy(dst, src, n * cpu_type_size(b->q_type));
         return;
     }
     float row[1024];

@@ -19,7 +19,7 @@ least(uint32_t a, uint32_t b)
 static const mla_kernels *
 choose_kernels(const attn_builder *b)
 {
-    const int narrow = b->kv_type != GT_F32 && b->kv_type != GT_F16;
+    const int narrow = b->kv_type != CPU_F32 && b->kv_type != CPU_F16;
     switch (mla_opts.isa) {
     case CPU_ISA_GENERIC:
         return &mla_kernels_generic;
@@ -27,7 +27,7 @@ choose_kernels(const attn_builder *b)
         return &mla_kernels_avx2;
     case CPU_ISA_AVX512BF16:
     case CPU_ISA_AMX:
-        if (b->q_type == GT_BF16 && b->w_type == GT_BF16 && narrow)
+        if (b->q_type == CPU_BF16 && b->w_type == CPU_BF16 && narrow)
             return &mla_kernels_avx512bf16;
         return &mla_kernels_avx512;
     default:
@@ -92,7 +92,7 @@ wide_keys(const attn_builder *b)
 {
     if (b->expand_from)
         return 0;
-    if (b->q_type == GT_F32 && b->out_type == GT_F32)
+    if (b->q_type == CPU_F32 && b->out_type == CPU_F32)
         return MLA_WIDE_KEYS;
     const uint32_t keys = MLA_FEW_SCORES / b->heads;
     return b->epc != 2 ? 0 : keys < MLA_FEW_KEYS ? keys : MLA_FEW_KEYS;
@@ -113,10 +113,10 @@ mla_builder_create(attn_ctx *ctx, const attn_backend *self, const attn_layer *la
     memcpy(&b->layer, layer, sizeof b->layer);
     memcpy(&b->limits, limits,
            limits->struct_size < sizeof b->limits ? limits->struct_size : sizeof b->limits);
-    b->q_type = gt_of(b->layer.q_dtype);
-    b->kv_type = gt_of(b->layer.kv_dtype);
-    b->out_type = gt_of(b->layer.out_dtype);
-    b->w_type = gt_of(b->layer.weight_dtype);
+    b->q_type = cpu_type_of(b->layer.q_dtype);
+    b->kv_type = cpu_type_of(b->layer.kv_dtype);
+    b->out_type = cpu_type_of(b->layer.out_dtype);
+    b->w_type = cpu_type_of(b->layer.weight_dtype);
     b->heads = b->layer.num_heads;
     b->dn = b->layer.qk_nope_head_dim;
     b->dr = b->layer.qk_rope_head_dim;
@@ -128,7 +128,7 @@ mla_builder_create(attn_ctx *ctx, const attn_backend *self, const attn_layer *la
     b->wide_keys = wide_keys(b);
     b->query_cells = (b->c + b->dr) / b->epc + (b->epc == 2 ? b->c / 2 : 0);
     b->key_tile = b->epc == 2 ? 128 : 64;
-    b->direct = b->kv_type == (b->epc == 2 ? GT_BF16 : GT_F32);
+    b->direct = b->kv_type == (b->epc == 2 ? CPU_BF16 : CPU_F32);
     size_plan(b);
     size_scratch(b);
     *builder = b;

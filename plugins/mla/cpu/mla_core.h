@@ -125,8 +125,8 @@ core_rows(const attn_builder *b, const attn_tensor *cache, uint32_t r, uint32_t 
 {
     const attn_kv_group *g = b->group;
     const int32_t *table = g->block_table + (int64_t)r * g->block_table_stride;
-    const int64_t size = (int64_t)gt_size(b->kv_type);
-    const char *base = gt_data(cache);
+    const int64_t size = (int64_t)cpu_type_size(b->kv_type);
+    const char *base = cpu_data(cache);
     uint32_t block = key0 / g->block_size, at = key0 % g->block_size;
     for (uint32_t i = 0; i < num; block++, at = 0) {
         const char *p = base + (int64_t)table[block] * cache->strides[0] * size;
@@ -153,7 +153,7 @@ core_run(const char *const *rows, uint32_t first, uint32_t num)
 static int
 core_direct(const attn_builder *b, const attn_tensor *cache)
 {
-    const int64_t size = (int64_t)gt_size(b->kv_type);
+    const int64_t size = (int64_t)cpu_type_size(b->kv_type);
     return b->direct && b->group->block_size >= 8 && cache->strides[0] * size % 4 == 0 &&
            cache->strides[1] * size % 4 == 0;
 }
@@ -163,7 +163,7 @@ core_direct(const attn_builder *b, const attn_tensor *cache)
 static void
 core_gather(const attn_builder *b, const char **rows, uint32_t num, uint32_t *dst)
 {
-    const size_t k = (b->c + b->dr) / EPC, bytes = (b->c + b->dr) * gt_size(b->kv_type);
+    const size_t k = (b->c + b->dr) / EPC, bytes = (b->c + b->dr) * cpu_type_size(b->kv_type);
     for (uint32_t i = 0; i < num; i++, dst += k) {
         for (size_t x = 0; x < bytes; x += 64)
             __builtin_prefetch(rows[i + NARROW_AHEAD] + x, 0, 2);
@@ -185,9 +185,9 @@ core_query_cells(const mla_step *step, uint32_t token, uint32_t head, uint32_t *
 {
     const attn_builder *b = step->b;
     const attn_tensor *n = step->args->q_nope, *p = step->args->q_pe;
-    const int64_t size = (int64_t)gt_size(b->q_type);
-    const char *qn = gt_data(n) + (token * n->strides[0] + head * n->strides[1]) * size;
-    const char *qp = gt_data(p) + (token * p->strides[0] + head * p->strides[1]) * size;
+    const int64_t size = (int64_t)cpu_type_size(b->q_type);
+    const char *qn = cpu_data(n) + (token * n->strides[0] + head * n->strides[1]) * size;
+    const char *qp = cpu_data(p) + (token * p->strides[0] + head * p->strides[1]) * size;
     cells_from(dst, qn, b->q_type, b->dn);
     cells_from(dst + b->dn / EPC, qp, b->q_type, b->dr);
 }
@@ -199,8 +199,8 @@ core_store_out(const mla_step *step, uint32_t token, uint32_t head, const float 
 {
     const attn_builder *b = step->b;
     attn_tensor *o = step->args->out;
-    char *dst =
-        gt_data(o) + (token * o->strides[0] + head * o->strides[1]) * (int64_t)gt_size(b->out_type);
+    char *dst = cpu_data(o) + (token * o->strides[0] + head * o->strides[1]) *
+                                  (int64_t)cpu_type_size(b->out_type);
     for (uint32_t i = 0; i < b->dv; i += VL)
         vf_store(row + i, vf_load(acc + i) * vf_set(factor));
     convert_from_f32(dst, b->out_type, row, b->dv);
@@ -214,7 +214,7 @@ core_store_lse(const mla_step *step, uint32_t token, uint32_t head, float max, f
     attn_tensor *l = step->args->lse;
     if (!l)
         return;
-    float *dst = (float *)(void *)gt_data(l) + token * l->strides[0] + head * l->strides[1];
+    float *dst = (float *)(void *)cpu_data(l) + token * l->strides[0] + head * l->strides[1];
     *dst = sum > 0.0f || sum != sum ? (float)((double)max * 0.693147180559945309 +
                                               (double)__builtin_logf(sum) + (double)shift)
                                     : -__builtin_inff();

@@ -184,7 +184,7 @@ expanded_show(const expanded *e, const core_tile *t, uint32_t key0, uint32_t num
         cells_from(e->rows, row, b->kv_type, b->c);
         row = (const char *)e->rows;
         expanded_multiply(e, &row, 1, e->step->args->layer->uv + uv, b->dv);
-        hidden_add(t, (int32_t)key0, x, e->block, GT_F32);
+        hidden_add(t, (int32_t)key0, x, e->block, CPU_F32);
     }
 }
 

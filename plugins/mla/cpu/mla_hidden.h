@@ -61,15 +61,15 @@ static float
 hidden_prob(const core_tile *t, uint32_t x, size_t i)
 {
 #if CELL_BF16
-    return gt_from_bf16((uint16_t)(t->probs[x / 2 * t->width + i] >> (x % 2 * 16)));
+    return cpu_bf16_to_f32((uint16_t)(t->probs[x / 2 * t->width + i] >> (x % 2 * 16)));
 #else
-    return gt_float(t->probs[x * t->width + i]);
+    return cpu_f32_from_bits(t->probs[x * t->width + i]);
 #endif
 }
 
 /* Key x of the tile, its values v of type `type`: to the rows that see it. */
 static void
-hidden_add(const core_tile *t, int32_t key0, uint32_t x, const void *v, gemm_type type)
+hidden_add(const core_tile *t, int32_t key0, uint32_t x, const void *v, cpu_type type)
 {
     for (size_t i = 0; i < t->rows; i++) {
         float *out = t->out + (ptrdiff_t)i * t->out_row;
@@ -77,7 +77,7 @@ hidden_add(const core_tile *t, int32_t key0, uint32_t x, const void *v, gemm_typ
         if (t->limit[i] <= key0 + (int32_t)x)
             continue;
         for (size_t n = 0; n < t->vcols; n++)
-            out[n] += p * gt_get(v, type, n);
+            out[n] += p * cpu_get(type, v, n);
     }
 }
 
@@ -86,7 +86,7 @@ static void
 hidden_give(const core_tile *t, int32_t key0, const hidden_rows *h)
 {
     for (uint32_t i = 0; i < h->num; i++)
-        hidden_add(t, key0, h->key[i], h->cells[i], EPC == 2 ? GT_BF16 : GT_F32);
+        hidden_add(t, key0, h->key[i], h->cells[i], EPC == 2 ? CPU_BF16 : CPU_F32);
 }
 
 #endif /* ATTN_MLA_CPU_MLA_HIDDEN_H */

@@ -87,7 +87,7 @@ mla_kv_spec(const attn_backend *self, const attn_layer *layer, attn_kv_spec *spe
     kv->shape[1] = row;
     kv->strides[0] = row;
     kv->strides[1] = 1;
-    kv->bytes_per_block = (uint64_t)block * (uint64_t)row * gt_size(gt_of(l->kv_dtype));
+    kv->bytes_per_block = (uint64_t)block * (uint64_t)row * cpu_type_size(cpu_type_of(l->kv_dtype));
     kv->alignment = 64;
     memcpy(spec, &s, size < sizeof s ? size : sizeof s);
     return ATTN_OK;

@@ -8,7 +8,7 @@
 typedef struct pack_job {
     const char *src;
     int64_t row_stride, col_stride; /* elements */
-    gemm_type type;
+    cpu_type type;
     uint32_t k, n, epc;
     uint32_t transposed;
 } pack_job;
@@ -18,7 +18,7 @@ pack_at(const pack_job *j, size_t k, size_t n)
 {
     const size_t row = j->transposed ? k : n, col = j->transposed ? n : k;
     const int64_t at = (int64_t)row * j->row_stride + (int64_t)col * j->col_stride;
-    return gt_get(j->src + at * (int64_t)gt_size(j->type), j->type, 0);
+    return cpu_get(j->type, j->src + at * (int64_t)cpu_type_size(j->type), 0);
 }
 
 static void
@@ -29,10 +29,10 @@ pack_head(const pack_job *j, uint32_t *dst)
         for (size_t n = 0; n < j->n; n++) {
             uint32_t *cell = dst + gemm_b_index(kc, j->n, k, n);
             if (j->epc == 1)
-                *cell = gt_bits(pack_at(j, k, n));
+                *cell = cpu_f32_bits(pack_at(j, k, n));
             else
-                *cell = gt_to_bf16(pack_at(j, 2 * k, n)) |
-                        (uint32_t)gt_to_bf16(pack_at(j, 2 * k + 1, n)) << 16;
+                *cell = cpu_f32_to_bf16(pack_at(j, 2 * k, n)) |
+                        (uint32_t)cpu_f32_to_bf16(pack_at(j, 2 * k + 1, n)) << 16;
         }
     }
 }
@@ -49,7 +49,7 @@ pack_all(const attn_builder *b, const attn_tensor *w, uint32_t k, uint32_t n, ui
                   .epc = b->epc,
                   .transposed = transposed};
     for (uint32_t h = 0; h < b->heads; h++) {
-        j.src = gt_data(w) + (int64_t)h * w->strides[0] * (int64_t)gt_size(b->w_type);
+        j.src = cpu_data(w) + (int64_t)h * w->strides[0] * (int64_t)cpu_type_size(b->w_type);
         pack_head(&j, dst);
         dst += (size_t)(k / b->epc) * n;
     }
@@ -75,7 +75,7 @@ check_weight(const attn_builder *b, const attn_tensor *w, uint32_t rows, const c
     if (!w)
         return attn_fail(err, ATTN_E_ARG, name, "missing");
     if (w->ndim == 3 && w->shape[0] == b->heads && w->shape[1] == rows && w->shape[2] == b->c &&
-        gt_of(w->dtype) == b->w_type)
+        cpu_type_of(w->dtype) == b->w_type)
         return ATTN_OK;
     snprintf(text, sizeof text, "not a tensor [%u, %u, %u] of the layer's weight_dtype", b->heads,
              rows, b->c);

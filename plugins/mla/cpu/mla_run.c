@@ -2,11 +2,11 @@
 #include "mla/cpu/mla.h"
 
 static attn_status
-check_tensor(const attn_tensor *t, const char *name, gemm_type type, const int64_t *shape,
+check_tensor(const attn_tensor *t, const char *name, cpu_type type, const int64_t *shape,
              int32_t ndim, attn_error *err)
 {
     char text[160];
-    int ok = t != NULL && t->ndim == ndim && gt_of(t->dtype) == type;
+    int ok = t != NULL && t->ndim == ndim && cpu_type_of(t->dtype) == type;
     for (int32_t i = 0; ok && i < ndim; i++)
         ok = t->shape[i] == shape[i] || (i == 0 && t->shape[i] >= shape[i]);
     if (ok && (t->shape[ndim - 1] <= 1 || t->strides[ndim - 1] == 1))
@@ -24,14 +24,14 @@ check_tensor(const attn_tensor *t, const char *name, gemm_type type, const int64
 static float
 scale_of(const attn_builder *b, const attn_tensor *t)
 {
-    return t && gt_size(b->kv_type) == 1 ? *(const float *)(const void *)gt_data(t) : 1.0f;
+    return t && cpu_type_size(b->kv_type) == 1 ? *(const float *)(const void *)cpu_data(t) : 1.0f;
 }
 
 static attn_status
 check_scale(const attn_tensor *t, attn_error *err)
 {
     const int64_t one[] = {1};
-    return t ? check_tensor(t, "kv_scale", GT_F32, one, 1, err) : ATTN_OK;
+    return t ? check_tensor(t, "kv_scale", CPU_F32, one, 1, err) : ATTN_OK;
 }
 
 static attn_status
@@ -56,7 +56,7 @@ store_tokens(void *arg, uint32_t task, uint32_t worker)
     const store_job *j = arg;
     const attn_builder *b = j->b;
     const attn_tensor *cache = j->args->kv_cache, *lat = j->args->latent, *pe = j->args->k_pe;
-    const int64_t q = (int64_t)gt_size(b->q_type), kv = (int64_t)gt_size(b->kv_type);
+    const int64_t q = (int64_t)cpu_type_size(b->q_type), kv = (int64_t)cpu_type_size(b->kv_type);
     const uint32_t end = b->batch->num_tokens - task * STORE_TOKENS < STORE_TOKENS
                              ? b->batch->num_tokens
                              : (task + 1) * STORE_TOKENS;
@@ -65,9 +65,9 @@ store_tokens(void *arg, uint32_t task, uint32_t worker)
         if (slot < 0)
             continue;
         char *row =
-            gt_data(cache) + (slot / bs * cache->strides[0] + slot % bs * cache->strides[1]) * kv;
-        b->kernels->store_row(b, row, gt_data(lat) + t * lat->strides[0] * q, b->c, j->scale);
-        b->kernels->store_row(b, row + b->c * kv, gt_data(pe) + t * pe->strides[0] * q, b->dr,
+            cpu_data(cache) + (slot / bs * cache->strides[0] + slot % bs * cache->strides[1]) * kv;
+        b->kernels->store_row(b, row, cpu_data(lat) + t * lat->strides[0] * q, b->c, j->scale);
+        b->kernels->store_row(b, row + b->c * kv, cpu_data(pe) + t * pe->strides[0] * q, b->dr,
                               j->scale);
     }
 }
@@ -161,7 +161,7 @@ check_forward(const attn_builder *b, const attn_mla_forward *a, attn_error *err)
     if (status == ATTN_OK)
         status = check_tensor(a->out, "out", b->out_type, out, 3, err);
     if (status == ATTN_OK && a->lse)
-        status = check_tensor(a->lse, "lse", GT_F32, lse, 2, err);
+        status = check_tensor(a->lse, "lse", CPU_F32, lse, 2, err);
     return status;
 }
 

@@ -113,7 +113,7 @@ wide_token(const wide *x, uint32_t r)
 
 /* n elements of a query; rooms of a vector are written whole. */
 static void
-wide_take(double *to, const char *from, gemm_type type, uint32_t n)
+wide_take(double *to, const char *from, cpu_type type, uint32_t n)
 {
     float x[256];
     convert_to_f32(x, from, type, n);
@@ -127,13 +127,13 @@ wide_query(const wide *x, uint32_t r, double *q)
     const attn_builder *b = x->b;
     const attn_tensor *n = x->step->args->q_nope, *p = x->step->args->q_pe;
     const int64_t token = wide_token(x, r), head = x->head0 + r % x->heads;
-    const int64_t size = (int64_t)gt_size(b->q_type);
+    const int64_t size = (int64_t)cpu_type_size(b->q_type);
     const uint32_t *uk = x->step->args->layer->uk_absorb;
     double nope[256];
-    wide_take(nope, gt_data(n) + (token * n->strides[0] + head * n->strides[1]) * size, b->q_type,
+    wide_take(nope, cpu_data(n) + (token * n->strides[0] + head * n->strides[1]) * size, b->q_type,
               b->dn);
     wide_project(nope, uk + (size_t)head * (b->dn / EPC) * b->c, b->dn, b->c, q);
-    wide_take(q + b->c, gt_data(p) + (token * p->strides[0] + head * p->strides[1]) * size,
+    wide_take(q + b->c, cpu_data(p) + (token * p->strides[0] + head * p->strides[1]) * size,
               b->q_type, b->dr);
 }
 
@@ -200,7 +200,7 @@ wide_store(const wide *x, uint32_t r, const double *lat, double max, double sum)
         out[i] = (float)(x->out[i] * factor);
     core_store_out(x->step, token, head, out, 1.0f, row);
     if (l)
-        ((float *)(void *)gt_data(l))[token * l->strides[0] + head * l->strides[1]] =
+        ((float *)(void *)cpu_data(l))[token * l->strides[0] + head * l->strides[1]] =
             sum == 0 ? -__builtin_inff() : (float)(max + log(sum));
 }
 
