@@ -32,14 +32,14 @@ flash_decode_heads(const flash_shape *shape)
     return shape->kv_heads < FLASH_DECODE_HEADS ? shape->kv_heads : FLASH_DECODE_HEADS;
 }
 
-/* Two tiles of all heads of a task stay together in the second-level cache, beside what is left of
- * earlier ones. */
+/* Two tiles of all heads of a task stay together in the second-level cache, half of its 1 MiB. A
+ * tile costs each head its sums, read and written, so that few keys are dear. */
 static uint32_t
 decode_tile(const flash_shape *shape)
 {
     const uint32_t size = (uint32_t)cpu_type_size(shape->kv_type);
     const uint32_t key = flash_decode_heads(shape) * (shape->dim + shape->dim_v) * size;
-    return key <= 1024 ? 64 : key <= 2048 ? 32 : 16;
+    return key <= 4096 ? 64 : key <= 8192 ? 32 : 16;
 }
 
 void
