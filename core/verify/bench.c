@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "verify/roof.h"
 #include "verify/trial.h"
 
@@ -18,6 +19,8 @@
 #define WARM_UP 2u
 #define SLICES 12u /* more than LEAST_SAMPLES */
 #define READ_SECONDS 6e-3
+#define PARAMS_SIZE_1_0 ATTN_UP_TO(attn_bench_params, reserved)
+#define RESULT_SIZE_1_0 ATTN_UP_TO(attn_bench_result, stream_bytes)
 
 /* One problem with several copies of its caches, taken in turn. */
 struct attn_bench {
@@ -202,10 +205,8 @@ check_graph(const attn_entry *entry, attn_error *err)
     return ATTN_OK;
 }
 
-attn_status
-attn_bench_create(attn_registry *registry, const attn_entry *entry,
-                  const attn_bench_params *params, attn_bench **bench,
-                  attn_error *err)
+static attn_status
+make_call(const attn_bench_params *params, attn_call **call, attn_error *err)
 {
     const attn_case_params in = {.struct_size = sizeof in,
                                  .num_reqs = params->num_reqs,
@@ -213,23 +214,37 @@ attn_bench_create(attn_registry *registry, const attn_entry *entry,
                                  .requests = params->requests,
                                  .seed = params->seed ? params->seed : 1,
                                  .flags = ATTN_CASE_NO_POISON};
+    return attn_case_make(&in, call, err);
+}
+
+attn_status
+attn_bench_create(attn_registry *registry, const attn_entry *entry,
+                  const attn_bench_params *given, attn_bench **bench,
+                  attn_error *err)
+{
+    attn_bench_params params;
     attn_call *call = NULL;
+    if (given->struct_size < PARAMS_SIZE_1_0)
+        return attn_error_set(err, ATTN_E_ARG, "params.struct_size",
+                              "struct_size %u: at least %zu",
+                              given->struct_size, PARAMS_SIZE_1_0);
+    attn_take(&params, sizeof params, given);
     if (!entry->backend)
         return attn_error_set(err, ATTN_E_ARG, "entry", "'%s' is %s: %s",
                               entry->name, attn_state_str(entry->state),
                               entry->reason);
-    attn_status s = params->use_graph ? check_graph(entry, err) : ATTN_OK;
+    attn_status s = params.use_graph ? check_graph(entry, err) : ATTN_OK;
     if (!s)
-        s = attn_case_make(&in, &call, err);
+        s = make_call(&params, &call, err);
     if (s)
         return s;
     attn_bench *b = calloc(1, sizeof *b);
     if (b) {
-        b->wanted = params->cache;
+        b->wanted = params.cache;
         b->llc = (double)attn_roof_cache();
-        b->use_graph = params->use_graph;
+        b->use_graph = params.use_graph;
         attn_call_cost(call, &b->cost);
-        s = set_up(b, registry, entry, params, call, err);
+        s = set_up(b, registry, entry, &params, call, err);
     } else
         s = attn_error_nomem(err, "bench", sizeof *b);
     attn_call_free(call);
@@ -370,28 +385,41 @@ time_slices(attn_bench *b, double seconds, samples *t, attn_error *err)
     return s;
 }
 
+static attn_bench_result
+result_of(const attn_bench *b, samples *t)
+{
+    return (attn_bench_result){
+        .cache = cache_reached(b),
+        .build = summary(t->build, t->count),
+        .forward = summary(t->forward, t->count),
+        .cost = b->cost,
+        .copies_bytes = b->copies * b->cache_bytes,
+        .verdict = b->verdict,
+        .read_bytes = median(t->rate, t->num_slices),
+        .stream_bytes = median(t->moved, t->num_slices),
+    };
+}
+
 attn_status
 attn_bench_measure(attn_bench *b, double seconds, attn_bench_result *result,
                    attn_error *err)
 {
+    const uint32_t room = result->struct_size;
+    if (room < RESULT_SIZE_1_0)
+        return attn_error_set(err, ATTN_E_ARG, "result.struct_size",
+                              "struct_size %u: at least %zu", room,
+                              RESULT_SIZE_1_0);
     samples t = {.build = malloc(MOST_SAMPLES * sizeof *t.build),
                  .forward = malloc(MOST_SAMPLES * sizeof *t.forward)};
     attn_status s =
         t.build && t.forward
             ? time_slices(b, seconds, &t, err)
             : attn_error_nomem(err, "bench", MOST_SAMPLES * sizeof *t.build);
-    if (!s)
-        *result = (attn_bench_result){
-            .struct_size = sizeof *result,
-            .cache = cache_reached(b),
-            .build = summary(t.build, t.count),
-            .forward = summary(t.forward, t.count),
-            .cost = b->cost,
-            .copies_bytes = b->copies * b->cache_bytes,
-            .verdict = b->verdict,
-            .read_bytes = median(t.rate, t.num_slices),
-            .stream_bytes = median(t.moved, t.num_slices),
-        };
+    if (!s) {
+        attn_bench_result r = result_of(b, &t);
+        r.struct_size = room < sizeof r ? room : (uint32_t)sizeof r;
+        memcpy(result, &r, r.struct_size);
+    }
     free(t.build);
     free(t.forward);
     return s;

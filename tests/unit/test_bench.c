@@ -41,7 +41,7 @@ time_decode(uint32_t cache, uint32_t num_readers)
     const attn_dtype f32 = ATTN_F32;
     attn_any_layer layer;
     attn_bench *bench = NULL;
-    attn_bench_result r;
+    attn_bench_result r = {.struct_size = sizeof r};
     attn_layer_init(attn_family_find("flash"), &layer);
     attn_layer_init(attn_family_find("flash"), &layer);
     layer.flash.num_heads = 2;
@@ -93,6 +93,22 @@ START_TEST(warm_caches_stay_warm)
 }
 END_TEST
 
+/* Those of an application with fewer fields than the first release had. */
+START_TEST(short_structs_are_refused)
+{
+    attn_bench *bench = NULL;
+    const attn_bench_params params = {.struct_size = 8};
+    ck_assert_error(attn_bench_create(registry,
+                                      attn_registry_find(registry, "hello"),
+                                      &params, &bench, &err),
+                    err, ATTN_E_ARG, "struct_size 8: at least");
+    ck_assert_ptr_null(bench);
+    attn_bench_result r = {.struct_size = 16};
+    ck_assert_error(attn_bench_measure(NULL, 0.01, &r, &err), err, ATTN_E_ARG,
+                    "struct_size 16: at least");
+}
+END_TEST
+
 int
 main(void)
 {
@@ -102,5 +118,6 @@ main(void)
     tcase_add_test(all, reads_go_on_between_the_forwards);
     tcase_add_test(all, nobody_reads_unasked);
     tcase_add_test(all, warm_caches_stay_warm);
+    tcase_add_test(all, short_structs_are_refused);
     return unit_run_case("bench", all);
 }

@@ -347,7 +347,8 @@ ATTN_API attn_status attn_bench_create(attn_registry *registry,
                                        const attn_bench_params *params,
                                        attn_bench **bench, attn_error *err);
 ATTN_API void attn_bench_destroy(attn_bench *bench);
-/* [main] Warms up, then times build and forward for about `seconds`, each at
+/* [main] *result is written as far as its struct_size, which the caller sets.
+ * Warms up, then times build and forward for about `seconds`, each at
  * least 5 times. On a device, by its events. With num_readers, and where the
  * caches are cold: in slices, before and after each of which that many threads
  * read for some milliseconds, since the memory of a shared machine is twice as
