@@ -141,18 +141,26 @@ wide2_store(const wide2 *w, uint32_t h, uint32_t t0, uint32_t len)
 
 /* ------------------------------------------------------------ row by row */
 
+/* WD_LANES states of one row, one token; adds to y what they give. */
+GEMM_INLINE wd
+wide2_state(wd s, wd decay, wd u, const double *bb, const double *cc, wd *y)
+{
+    const wd next = s * decay + u * wd_load(bb);
+    *y = next * wd_load(cc) + *y;
+    return next;
+}
+
 /* One token of one row; returns its y. */
 GEMM_INLINE double
 wide2_row(double *row, uint32_t n, wd decay, wd u, const double *bb, const double *cc)
 {
     wd y0 = wd_set(0.0), y1 = y0;
     for (uint32_t i = 0; i < n; i += 2 * WD_LANES) {
-        const wd s0 = wd_load(row + i) * decay + u * wd_load(bb + i);
-        const wd s1 = wd_load(row + i + WD_LANES) * decay + u * wd_load(bb + i + WD_LANES);
+        const uint32_t j = i + WD_LANES;
+        const wd s0 = wide2_state(wd_load(row + i), decay, u, bb + i, cc + i, &y0);
+        const wd s1 = wide2_state(wd_load(row + j), decay, u, bb + j, cc + j, &y1);
         wd_store(row + i, s0);
-        wd_store(row + i + WD_LANES, s1);
-        y0 = s0 * wd_load(cc + i) + y0;
-        y1 = s1 * wd_load(cc + i + WD_LANES) + y1;
+        wd_store(row + j, s1);
     }
     return wd_sum(y0 + y1);
 }
@@ -164,12 +172,11 @@ wide2_row_once(const float *src, float *dst, uint32_t n, wd decay, wd u, const d
 {
     wd y0 = wd_set(0.0), y1 = y0;
     for (uint32_t i = 0; i < n; i += 2 * WD_LANES) {
-        const wd s0 = wd_widen(src + i) * decay + u * wd_load(bb + i);
-        const wd s1 = wd_widen(src + i + WD_LANES) * decay + u * wd_load(bb + i + WD_LANES);
+        const uint32_t j = i + WD_LANES;
+        const wd s0 = wide2_state(wd_widen(src + i), decay, u, bb + i, cc + i, &y0);
+        const wd s1 = wide2_state(wd_widen(src + j), decay, u, bb + j, cc + j, &y1);
         wd_narrow(dst + i, s0);
-        wd_narrow(dst + i + WD_LANES, s1);
-        y0 = s0 * wd_load(cc + i) + y0;
-        y1 = s1 * wd_load(cc + i + WD_LANES) + y1;
+        wd_narrow(dst + j, s1);
     }
     return wd_sum(y0 + y1);
 }
