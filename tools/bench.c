@@ -156,6 +156,14 @@ bench_load(const char *path, json_t **rows)
     return rc;
 }
 
+/* Rows of before --layout were all nhd. */
+static int
+is_turned(json_t *row)
+{
+    const char *layout = json_string_value(json_object_get(row, "layout"));
+    return layout && !strcmp(layout, "hnd");
+}
+
 json_t *
 bench_match(json_t *rows, json_t *row)
 {
@@ -169,7 +177,7 @@ bench_match(json_t *rows, json_t *row)
         for (size_t k = 0; k < CLI_COUNT(keys); k++)
             same += (size_t)json_equal(json_object_get(old, keys[k]),
                                        json_object_get(row, keys[k]));
-        if (same == CLI_COUNT(keys) &&
+        if (same == CLI_COUNT(keys) && is_turned(old) == is_turned(row) &&
             json_is_true(json_object_get(old, "graph")) ==
                 json_is_true(json_object_get(row, "graph")))
             return old;

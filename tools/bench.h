@@ -15,6 +15,7 @@ typedef struct bench_cell {
     attn_spec_request *requests;
     uint32_t num_reqs, threads, cache;
     const char *arithmetic; /* whose roof binds; NULL: the inputs' */
+    uint32_t is_turned;     /* 1: the cache's blocks lie head by head */
     uint32_t use_graph;     /* 1: a launch of a graph is timed */
 } bench_cell;
 
@@ -57,8 +58,8 @@ void bench_roofs_free(bench_roofs *roofs);
 /* The rows of an older --json output. CLI_CONFIG after the message when the
  * file is none. The caller releases *rows. */
 int bench_load(const char *path, json_t **rows);
-/* The row of the same backend, batch, dtype, threads, cache, layer and
- * graph; NULL when there is none. Borrowed. */
+/* The row of the same backend, batch, dtype, threads, cache, layer,
+ * layout and graph; NULL when there is none. Borrowed. */
 json_t *bench_match(json_t *rows, json_t *row);
 
 /* "32/8 d128": what tells this layer from its neighbours in a table. */

@@ -83,6 +83,7 @@ bench_cell_time(attn_registry *registry, const bench_cell *c,
         .num_threads = c->threads,
         .cache = c->cache,
         .seed = how->seed,
+        .is_turned = c->is_turned,
         .use_graph = c->use_graph,
         .num_readers = how->with_reads ? c->threads : 0,
     };

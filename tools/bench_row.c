@@ -47,6 +47,14 @@ block_size(const attn_any_layer *any)
     return json_null();
 }
 
+static json_t *
+layout(const bench_cell *c)
+{
+    if (strcmp(row_family(c->layer.head.family), "flash"))
+        return json_null();
+    return out_text(c->is_turned ? "hnd" : "nhd");
+}
+
 static const char *
 cache_name(uint32_t cache)
 {
@@ -102,6 +110,7 @@ bench_row(const bench_cell *c, const attn_bench_result *r,
     json_object_set_new(row, "block_size", block_size(&c->layer));
     json_object_set_new(row, "threads", out_int(c->threads));
     json_object_set_new(row, "cache", out_text(cache_name(r->cache)));
+    json_object_set_new(row, "layout", layout(c));
     json_object_set_new(row, "graph", out_bool(c->use_graph != 0));
     json_object_set_new(row, "build_us", row_times(&r->build));
     json_object_set_new(row, "forward_us", row_times(&r->forward));

@@ -44,6 +44,7 @@ static const out_column columns[] = {
      .precision = 4},
     {.path = "share", .flags = OUT_RIGHT, .precision = 3},
     {.path = "cache"},
+    {.path = "layout", .flags = OUT_MACHINE},
     {.path = "graph", .flags = OUT_MACHINE},
     {.path = "ratio", .title = "vs old", .flags = OUT_RIGHT, .precision = 3},
 };
@@ -54,6 +55,9 @@ static const cli_option options[] = {
     {"batch", "SPEC", "what a step looks like [8q1s1k]", CLI_LIST},
     {"threads", "N", "to use [all]", CLI_LIST},
     {"cache", "STATE", "KV cache cold or warm [cold]", CLI_LIST},
+    {"layout", "ORDER",
+     "of a block of K or V: nhd, token by token, or hnd, head by head [nhd]",
+     CLI_LIST},
     {"metadata", NULL, "time the transforms of metadata and builders instead",
      0},
     {"seconds", "S", "of measuring, for each row [1]", 0},
@@ -145,12 +149,23 @@ settle(run_state *s, const char *name, bench_cell *c)
     return rc;
 }
 
+/* One of two words; the first where none is given. */
+static int
+choose(const char *name, const char *text, const char *no, const char *yes,
+       uint32_t *value)
+{
+    *value = text && !strcmp(text, yes);
+    if (!text || *value || !strcmp(text, no))
+        return CLI_OK;
+    return cli_fail(CLI_USAGE, "--%s: '%s' is neither %s nor %s", name, text,
+                    no, yes);
+}
+
 static int
 make_cell(run_state *s, size_t index, bench_cell *c)
 {
     const char *name = grid_value(&s->g, index, "backend");
     const char *threads = grid_value(&s->g, index, "threads");
-    const char *cache = grid_value(&s->g, index, "cache");
     const attn_entry *named =
         name ? attn_registry_find(s->h.registry, name) : NULL;
     uint64_t n = attn_registry_executor(s->h.registry)->num_threads;
@@ -159,11 +174,13 @@ make_cell(run_state *s, size_t index, bench_cell *c)
                       .use_graph = (uint32_t)cli_has(s->args, "graph"),
                       .batch = grid_value(&s->g, index, "batch"),
                       .dtype = grid_value(&s->g, index, "dtype")};
-    if (cache && !strcmp(cache, "warm"))
-        c->cache = ATTN_CACHE_WARM;
-    else if (cache && strcmp(cache, "cold"))
-        return cli_fail(CLI_USAGE, "--cache: '%s' is neither cold nor warm",
-                        cache);
+    rc = choose("cache", grid_value(&s->g, index, "cache"), "cold", "warm",
+                &c->cache);
+    if (rc == CLI_OK)
+        rc = choose("layout", grid_value(&s->g, index, "layout"), "nhd", "hnd",
+                    &c->is_turned);
+    if (rc != CLI_OK)
+        return rc;
     if (threads)
         rc = cli_parse_u64("--threads", threads, 1, 4096, &n);
     c->threads = (uint32_t)n;
@@ -247,7 +264,7 @@ run_grid(run_state *s)
 static int
 add_axes(run_state *s)
 {
-    static const char *const own[] = {"backend", "threads", "cache"};
+    static const char *const own[] = {"backend", "threads", "cache", "layout"};
     const cli_args *args = s->args;
     const char *batch = cli_get(args, "batch");
     int rc = CLI_OK;

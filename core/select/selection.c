@@ -284,6 +284,9 @@ explain_rank(struct job *job, struct candidate *c, const char *rule)
         return one_reason(c, job->err, "emulated: never chosen by auto");
     if (c->place == NOT_NAMED && !is_auto(job))
         return one_reason(c, job->err, "not named: %s", rule);
+    if (c->place != NOT_NAMED && !winner)
+        return one_reason(c, job->err, "named beside one that is none: %s",
+                          rule);
     if (c->place != NOT_NAMED)
         return one_reason(c, job->err, "named after %s", winner->name);
     if (e->priority == winner->priority)
@@ -392,9 +395,9 @@ decide(struct job *job)
     out->rule = strdup(rule);
     if (!out->rule)
         return attn_error_nomem(job->err, "selection", 0);
-    if (missing)
-        return report_missing(job, missing, rule);
     attn_status s = explain_all(job, rule);
+    if (s == ATTN_OK && missing)
+        return report_missing(job, missing, rule);
     if (s != ATTN_OK || winner || is_auto(job))
         return s;
     return report_unable(job, rule);

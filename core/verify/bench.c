@@ -19,7 +19,7 @@
 #define WARM_UP 2u
 #define SLICES 12u /* more than LEAST_SAMPLES */
 #define READ_SECONDS 6e-3
-#define PARAMS_SIZE_1_0 ATTN_UP_TO(attn_bench_params, reserved)
+#define PARAMS_SIZE_1_0 ATTN_UP_TO(attn_bench_params, is_turned)
 #define RESULT_SIZE_1_0 ATTN_UP_TO(attn_bench_result, stream_bytes)
 
 /* One problem with several copies of its caches, taken in turn. */
@@ -120,6 +120,8 @@ add_copies(attn_bench *b, const attn_call *call, attn_error *err)
                                    first->tensor.dtype,
                                    (uint32_t)first->tensor.ndim, first->shape,
                                    0, &b->caches[k][c], err);
+            if (!s && attn_buffer_is_turned(first))
+                attn_buffer_turn(b->caches[k][c]);
             if (!s)
                 s = attn_buffer_upload(&t->place, b->caches[k][c],
                                        attn_call_find(call, first->name), 0xFF,
@@ -165,6 +167,7 @@ set_up(attn_bench *b, attn_registry *registry, const attn_entry *entry,
         .registry = registry,
         .entry = entry,
         .num_threads = params->num_threads,
+        .flags = params->is_turned ? ATTN_TRIAL_TURNED : 0,
         .capture = params->use_graph ? ATTN_CAPTURE_ALWAYS : ATTN_CAPTURE_NEVER,
     };
     attn_status s = attn_eligible_check(registry, entry, params->layer, err);

@@ -98,6 +98,21 @@ attn_buffer_create(const attn_place *place, const char *name, uint32_t role,
     return ATTN_OK;
 }
 
+void
+attn_buffer_turn(attn_buffer *b)
+{
+    if (b->tensor.ndim != 4)
+        return;
+    b->strides[1] = b->shape[3];
+    b->strides[2] = b->shape[1] * b->shape[3];
+}
+
+int
+attn_buffer_is_turned(const attn_buffer *b)
+{
+    return b->tensor.ndim == 4 && b->strides[2] > b->strides[1];
+}
+
 attn_status
 attn_buffer_bytes(const attn_place *place, const char *name, uint32_t kind,
                   size_t bytes, size_t align, attn_buffer **buffer,
@@ -128,10 +143,32 @@ attn_buffer_destroy(const attn_place *place, attn_buffer *buffer)
     free(buffer);
 }
 
+/* Blocks of dense positions to blocks that lie head by head, or back. */
+static void
+turn(const attn_buffer *b, int64_t blocks, uint8_t *turned, uint8_t *dense,
+     int back)
+{
+    const size_t row = (size_t)b->shape[3] * element(b);
+    for (int64_t i = 0; i < blocks; i++)
+        for (int64_t p = 0; p < b->shape[1]; p++)
+            for (int64_t h = 0; h < b->shape[2]; h++) {
+                uint8_t *at =
+                    turned + (size_t)(i * b->strides[0] + p * b->strides[1] +
+                                      h * b->strides[2]) *
+                                 element(b);
+                memcpy(back ? dense : at, back ? at : dense, row);
+                dense += row;
+            }
+}
+
 /* Dense rows of the source to strided rows, `rest` everywhere else. */
 static void
 spread(const attn_buffer *b, const attn_call_tensor *from, uint8_t *to)
 {
+    if (attn_buffer_is_turned(b)) {
+        turn(b, from->shape[0], to, from->data, 0);
+        return;
+    }
     const size_t e = element(b);
     const int64_t outer = b->tensor.ndim ? from->shape[0] : 1;
     const int64_t second = b->tensor.ndim > 1 ? from->shape[1] : 1;
@@ -166,7 +203,8 @@ fits(const attn_buffer *b, const attn_call_tensor *from)
         return 0;
     for (uint32_t i = 0; i < from->ndim; i++)
         if (from->shape[i] > b->shape[i] ||
-            (i > 1 && from->shape[i] != b->shape[i]))
+            ((i > 1 || attn_buffer_is_turned(b)) && i > 0 &&
+             from->shape[i] != b->shape[i]))
             return 0;
     return 1;
 }
@@ -230,8 +268,12 @@ fetch(const attn_place *place, const attn_buffer *b, uint8_t **copy,
 }
 
 static void
-gather(const attn_buffer *b, const uint8_t *from, uint8_t *to)
+gather(const attn_buffer *b, uint8_t *from, uint8_t *to)
 {
+    if (attn_buffer_is_turned(b)) {
+        turn(b, b->shape[0], from, to, 1);
+        return;
+    }
     const size_t e = element(b);
     size_t row = e;
     for (int32_t i = 1; i < b->tensor.ndim; i++)

@@ -38,6 +38,11 @@ attn_status attn_buffer_create(const attn_place *place, const char *name,
                                const int64_t *shape, int64_t pad,
                                attn_buffer **buffer, attn_error *err);
 
+/* [any] Before any content: of [blocks, positions, heads, dim] each block lies
+ * head by head. Others stay. */
+void attn_buffer_turn(attn_buffer *buffer);
+int attn_buffer_is_turned(const attn_buffer *buffer);
+
 /* [any] Plain bytes, for workspaces. kind: ATTN_MEM_*, or host memory. */
 #define ATTN_MEM_HOST 2u
 attn_status attn_buffer_bytes(const attn_place *place, const char *name,

@@ -297,6 +297,8 @@ attn_ladder_case_make(attn_climb *c, uint64_t id, attn_ladder_case *k)
         k->flags |= ATTN_CASE_NEW_TOKENS;
     if (seed & 2)
         k->run_flags |= ATTN_RUN_PADDED;
+    if (seed & 8)
+        k->run_flags |= ATTN_RUN_TURNED;
     if (seed & 4)
         k->flags |= ATTN_CASE_PADDING;
     if (id & RANDOM_ID)

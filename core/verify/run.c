@@ -121,7 +121,7 @@ attn_call_run(attn_registry *registry, const attn_entry *entry,
         .num_threads = params ? params->num_threads : 0,
         .capture =
             flags & ATTN_RUN_CAPTURE ? ATTN_CAPTURE_ALWAYS : ATTN_CAPTURE_NEVER,
-        .flags = flags & ATTN_RUN_PADDED ? ATTN_TRIAL_PADDED : 0};
+        .flags = attn_trial_flags(flags)};
     s = attn_trial_create(&in, call, &t, err);
     if (s)
         return s;

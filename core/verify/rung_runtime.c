@@ -30,11 +30,10 @@ nth_call(attn_climb *c, uint64_t salt, uint32_t n, attn_ladder_case *k,
 static attn_trial_params
 params_of(const attn_climb *c, const attn_ladder_case *k)
 {
-    return (attn_trial_params){
-        .registry = c->registry,
-        .entry = c->entry,
-        .num_threads = c->params->num_threads,
-        .flags = k->run_flags & ATTN_RUN_PADDED ? ATTN_TRIAL_PADDED : 0};
+    return (attn_trial_params){.registry = c->registry,
+                               .entry = c->entry,
+                               .num_threads = c->params->num_threads,
+                               .flags = attn_trial_flags(k->run_flags)};
 }
 
 static void

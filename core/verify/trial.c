@@ -120,6 +120,8 @@ add_part(attn_trial *t, const struct part *part, const attn_call_tensor *from,
                            from->ndim, from->shape, pad, &t->buffers[i], err);
     if (s)
         return s;
+    if (part->pads && (t->in.flags & ATTN_TRIAL_TURNED))
+        attn_buffer_turn(t->buffers[i]);
     t->num_buffers++;
     return part->metadata && t->place.service
                ? attn_buffer_create(&t->place, part->name, ATTN_BUFFER_IN,

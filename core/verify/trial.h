@@ -8,6 +8,15 @@
 #include "verify/problem.h"
 
 #define ATTN_TRIAL_PADDED 1u /* free outer strides are longer than needed */
+#define ATTN_TRIAL_TURNED 2u /* blocks of K and V lie head by head */
+
+/* [any] The flags that ATTN_RUN_* ask for. */
+static inline uint32_t
+attn_trial_flags(uint32_t run_flags)
+{
+    return (run_flags & ATTN_RUN_PADDED ? ATTN_TRIAL_PADDED : 0) |
+           (run_flags & ATTN_RUN_TURNED ? ATTN_TRIAL_TURNED : 0);
+}
 
 #define ATTN_TRIAL_BUFFERS 40
 

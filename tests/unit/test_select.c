@@ -293,6 +293,11 @@ START_TEST(a_name_is_never_replaced)
                      ATTN_E_CONFIG);
     ck_assert_str_eq(err.message, "[select] flash at t.ini:2: no backend "
                                   "'b.wid': did you mean 'b.wide'?");
+    ck_assert_str_eq(
+        named(s, "b.wide")->reasons[0],
+        "named beside one that is none: [select] flash at t.ini:2");
+    ck_assert_str_eq(named(s, "b.wide-emu")->reasons[0],
+                     "not named: [select] flash at t.ini:2");
     ck_assert_ptr_null(attn_selection_winner(s));
     attn_selection_free(s);
     ck_assert_int_eq(choose("", &l, P(ATTN_PHASE_ANY, ANY_LAYER, "x.gpu"), &s),

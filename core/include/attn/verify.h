@@ -161,6 +161,7 @@ ATTN_API attn_status attn_compare(const attn_reference *reference,
 
 #define ATTN_RUN_CAPTURE 1u /* device: forward in a graph, launched once */
 #define ATTN_RUN_PADDED 2u  /* free outer strides longer than needed */
+#define ATTN_RUN_TURNED 4u  /* blocks of K and V lie head by head */
 
 typedef struct attn_run_params {
     uint32_t struct_size;
@@ -314,7 +315,7 @@ typedef struct attn_bench_params {
     uint32_t skip_check;  /* 1: time even a wrong result */
     uint32_t use_graph;   /* 1: time a graph launch, on a device */
     uint32_t num_readers; /* host: threads of streaming reads beside; 0: none */
-    uint32_t reserved;
+    uint32_t is_turned;   /* 1: blocks of K and V lie head by head (HND) */
 } attn_bench_params;
 
 /* Percentiles in microseconds. */
