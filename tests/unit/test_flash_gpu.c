@@ -151,6 +151,20 @@ forward(const gpu_layer *n, problem *p)
     GPU_OK(problem_forward(p, n));
 }
 
+static void
+update_cache(const gpu_layer *n, problem *p)
+{
+    const attn_flash_update args = {{sizeof args, 0},
+                                    gpu.stream,
+                                    &p->new_k.t,
+                                    &p->new_v.t,
+                                    &p->k.t,
+                                    &p->v.t,
+                                    p->c->kv ? &p->k_scale.t : NULL,
+                                    p->c->kv ? &p->v_scale.t : NULL};
+    GPU_OK(gpu.op->update_cache(n->builder, &args.head, &gpu.err));
+}
+
 START_TEST(numerics)
 {
     problem p;
@@ -211,38 +225,37 @@ START_TEST(hidden)
 }
 END_TEST
 
+#define TWO_REQUESTS(text)                                                 \
+    .name = text, .reqs = 2, .heads = 4, .kv_heads = 2, .d = 64, .dv = 64, \
+    .block = 16, .bf16 = 1, .causal = 1, .left = -1, .right = -1
+
+/* A graph of forward, which the caller destroys. */
+static uint64_t
+record(const gpu_layer *n, problem *p)
+{
+    uint64_t recorded = 0;
+    GPU_OK(gpu.service->graph_begin(&gpu.stream, &gpu.err));
+    forward(n, p);
+    GPU_OK(gpu.service->graph_end(&gpu.stream, &recorded, &gpu.err));
+    return recorded;
+}
+
+static void
+replay(uint64_t recorded, problem *p)
+{
+    problem_poison_outputs(p);
+    GPU_OK(gpu.service->graph_launch(recorded, &gpu.stream, &gpu.err));
+    compare(p);
+}
+
 /* A captured forward follows a later build: longer, other split, other pages.
  */
 START_TEST(graph)
 {
-    static const spec first = {.name = "graph 1",
-                               2,
-                               {1, 20},
-                               {30, 40},
-                               4,
-                               2,
-                               64,
-                               64,
-                               16,
-                               1,
-                               0,
-                               1,
-                               -1,
-                               -1};
-    static const spec second = {.name = "graph 2",
-                                2,
-                                {20, 1},
-                                {40, 400},
-                                4,
-                                2,
-                                64,
-                                64,
-                                16,
-                                1,
-                                0,
-                                1,
-                                -1,
-                                -1};
+    static const spec first = {TWO_REQUESTS("graph 1"), .q = {1, 20},
+                               .s = {30, 40}};
+    static const spec second = {TWO_REQUESTS("graph 2"), .q = {20, 1},
+                                .s = {40, 400}};
     problem a, b;
     gpu_layer n;
     problem_make(&a, &first);
@@ -252,13 +265,8 @@ START_TEST(graph)
     /* The second problem's data at the first one's addresses: one set of
      * buffers for both. */
     build(&n, &b);
-    GPU_OK(gpu.service->graph_begin(&gpu.stream, &gpu.err));
-    forward(&n, &b);
-    uint64_t recorded = 0;
-    GPU_OK(gpu.service->graph_end(&gpu.stream, &recorded, &gpu.err));
-    problem_poison_outputs(&b);
-    GPU_OK(gpu.service->graph_launch(recorded, &gpu.stream, &gpu.err));
-    compare(&b);
+    const uint64_t recorded = record(&n, &b);
+    replay(recorded, &b);
     /* The same addresses, shorter sequences: the last 20 tokens of request 0
      * see less. */
     spec shorter = second;
@@ -274,9 +282,7 @@ START_TEST(graph)
     array_upload(&b.qsl);
     array_upload(&b.lens);
     build(&n, &b);
-    problem_poison_outputs(&b);
-    GPU_OK(gpu.service->graph_launch(recorded, &gpu.stream, &gpu.err));
-    compare(&b);
+    replay(recorded, &b);
     gpu.service->graph_destroy(recorded);
     gpu_layer_drop(&n);
     problem_drop(&a);
@@ -288,19 +294,8 @@ END_TEST
  * hold. */
 START_TEST(graph_grows)
 {
-    static const spec full = {.name = "graph grows",
-                              .reqs = 2,
-                              .q = {90, 30},
-                              .s = {90, 200},
-                              .heads = 4,
-                              .kv_heads = 2,
-                              .d = 64,
-                              .dv = 64,
-                              .block = 16,
-                              .bf16 = 1,
-                              .causal = 1,
-                              .left = -1,
-                              .right = -1};
+    static const spec full = {TWO_REQUESTS("graph grows"), .q = {90, 30},
+                              .s = {90, 200}};
     problem p;
     gpu_layer n;
     problem_make(&p, &full);
@@ -311,24 +306,18 @@ START_TEST(graph_grows)
     few.blocks = 1;
     array_upload(&p.qsl);
     build(&n, &few);
-    GPU_OK(gpu.service->graph_begin(&gpu.stream, &gpu.err));
-    forward(&n, &p);
-    uint64_t recorded = 0;
-    GPU_OK(gpu.service->graph_end(&gpu.stream, &recorded, &gpu.err));
+    const uint64_t recorded = record(&n, &p);
     start[1] = p.start[1];
     start[2] = p.tokens;
     array_upload(&p.qsl);
     build(&n, &p);
-    problem_poison_outputs(&p);
-    GPU_OK(gpu.service->graph_launch(recorded, &gpu.stream, &gpu.err));
-    compare(&p);
+    replay(recorded, &p);
     gpu.service->graph_destroy(recorded);
     gpu_layer_drop(&n);
     problem_drop(&p);
 }
 END_TEST
 
-/* New tokens through slot_mapping; slot -1 writes nothing. */
 static void
 check_element(const spec *c, const void *cache, int64_t i, uint16_t raw,
               double scale)
@@ -371,6 +360,7 @@ check_stored(const problem *p, array *cache, const array *fresh,
     free(others);
 }
 
+/* New tokens through slot_mapping; slot -1 writes nothing. */
 START_TEST(update)
 {
     spec c = specs[_i];
@@ -387,15 +377,7 @@ START_TEST(update)
     ((int64_t *)p.slots.host)[0] = -1;
     array_upload(&p.slots);
     build(&n, &p);
-    const attn_flash_update args = {{sizeof args, 0},
-                                    gpu.stream,
-                                    &p.new_k.t,
-                                    &p.new_v.t,
-                                    &p.k.t,
-                                    &p.v.t,
-                                    c.kv ? &p.k_scale.t : NULL,
-                                    c.kv ? &p.v_scale.t : NULL};
-    GPU_OK(gpu.op->update_cache(n.builder, &args.head, &gpu.err));
+    update_cache(&n, &p);
     check_stored(&p, &p.k, &p.new_k, &p.k_scale);
     check_stored(&p, &p.v, &p.new_v, &p.v_scale);
     gpu_layer_drop(&n);
@@ -448,19 +430,8 @@ END_TEST
  * The first test, so that nothing was loaded by another's step. */
 START_TEST(whole_step)
 {
-    static const spec one = {.name = "whole step",
-                             .reqs = 2,
-                             .q = {1, 40},
-                             .s = {90, 70},
-                             .heads = 4,
-                             .kv_heads = 2,
-                             .d = 64,
-                             .dv = 64,
-                             .block = 16,
-                             .bf16 = 1,
-                             .causal = 1,
-                             .left = -1,
-                             .right = -1};
+    static const spec one = {TWO_REQUESTS("whole step"), .q = {1, 40},
+                             .s = {90, 70}};
     problem p;
     gpu_layer n;
     problem_make(&p, &one);
@@ -471,10 +442,7 @@ START_TEST(whole_step)
     problem_poison_outputs(&p);
     GPU_OK(gpu.service->graph_begin(&gpu.stream, &gpu.err));
     build(&n, &p);
-    const attn_flash_update args = {
-        {sizeof args, 0}, gpu.stream, &p.new_k.t, &p.new_v.t,
-        &p.k.t,           &p.v.t,     NULL,       NULL};
-    GPU_OK(gpu.op->update_cache(n.builder, &args.head, &gpu.err));
+    update_cache(&n, &p);
     forward(&n, &p);
     uint64_t recorded = 0;
     GPU_OK(gpu.service->graph_end(&gpu.stream, &recorded, &gpu.err));
