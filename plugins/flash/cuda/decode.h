@@ -129,6 +129,14 @@ template <class T, int DQ, int DV, int Kind> struct Decode {
     {
         const int valid = r.count - r.key;
         const int offset = offset_of(r, p.layer, r.key + gpu::lane() % kMine);
+        if constexpr (KRows::kSteady && VRows::kSteady)
+            if (in_chunks(p) && p.layer.d == DQ && p.layer.dv == DV) {
+                const int64_t k = r.page * p.k.block + offset * p.k.token;
+                const int64_t v = r.page * p.v.block + offset * p.v.token;
+                KRows::copy_rows(to, r.k, k * kSize, valid);
+                VRows::copy_rows(to + kVAt, r.v, v * kSize, valid);
+                return;
+            }
         KRows::copy_any(to, r.k, p.k, p.layer.d, valid, r.page, offset);
         VRows::copy_any(to + kVAt, r.v, p.v, p.layer.dv, valid, r.page, offset);
     }

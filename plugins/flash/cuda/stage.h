@@ -115,6 +115,23 @@ template <int D, int Size, int Keys> struct Rows {
         }
     }
 
+    /* Whole rows, any page size: `mine` is the byte of key lane % Keys from base. Asynchronous. */
+    static GPU_FN void copy_rows(uint32_t to, const uint8_t *base, int64_t mine, int valid)
+    {
+        const int sub = gpu::lane() / kChunks, chunk = gpu::lane() % kChunks;
+        const uint32_t low = static_cast<uint32_t>(mine);
+        const int32_t high = static_cast<int32_t>(mine >> 32);
+        GPU_UNROLL
+        for (int pass = 0; pass < kPasses; pass++) {
+            const int row = pass * (32 / kChunks) + sub;
+            const int64_t away = static_cast<int64_t>(
+                static_cast<uint64_t>(gpu::shfl(low, row)) |
+                static_cast<uint64_t>(static_cast<uint32_t>(gpu::shfl(high, row))) << 32);
+            gpu::cp_async16(to + chunk_at<kBytes>(row, chunk),
+                            row < valid ? base + away + chunk * 16 : base, row < valid);
+        }
+    }
+
     /* Any page size: lane % Keys has the page and offset of its key. Any alignment. */
     static GPU_FN void copy_any(uint32_t to, const uint8_t *base, const Cache &c, int width,
                                 int valid, int page, int offset)
