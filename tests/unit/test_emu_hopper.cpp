@@ -255,7 +255,13 @@ write_product(const void *p, const float (&acc)[kN / 2])
     }
 }
 
-enum class Fence { none, before_writes, after_writes, after_by_one_lane };
+enum class Fence {
+    none,
+    before_writes,
+    after_writes,
+    after_by_one_lane,
+    after_issue
+};
 
 template <class T, bool TransB, Fence At, bool Wait>
 void
@@ -272,6 +278,8 @@ product(const void *p)
     wgmma_fence();
     Wgmma<T, kN, TransB>::ss(acc, operand(kA), operand(kB), false);
     wgmma_commit();
+    if (At == Fence::after_issue)
+        proxy_fence();
     if (Wait)
         wgmma_wait<0>(acc);
     write_product(p, acc);
@@ -344,6 +352,9 @@ START_TEST(wrong_products)
            fence);
     expect(outcome(product<bf16, false, Fence::after_by_one_lane, true>, 128,
                    kShared, p),
+           fence);
+    expect(outcome(product<bf16, false, Fence::after_issue, true>, 128, kShared,
+                   p),
            fence);
     expect(outcome(product<bf16, false, Fence::after_writes, false>, 128,
                    kShared, p),

@@ -129,14 +129,6 @@ bulk_load(uint32_t to, const TensorMap &map, uint32_t barrier, const int32_t *at
 }
 
 void
-product_issue(const AsyncProduct &product)
-{
-    AsyncProduct p = product;
-    p.group = block->self->product_groups;
-    block->self->products.push_back(p);
-}
-
-void
 product_commit()
 {
     block->self->product_groups++;
@@ -166,16 +158,40 @@ operand(uint64_t desc, bool mn_major, uint32_t mn, uint32_t k, bool bf16)
     return widen(bits, bf16);
 }
 
-/* An operand's bytes are read in runs of 16, all of one row. */
+/* An operand's bytes are read in runs of 16, all of one row: calls f(address) for each. */
+template <class F>
 static void
-check_operand(uint32_t first_warp, uint32_t warps, uint64_t desc, bool mn_major, uint32_t mn0,
-              uint32_t mn, Where where)
+each_run(uint64_t desc, bool mn_major, uint32_t mn0, uint32_t mn, Where where, F f)
 {
     if (desc >> 62 != 1)
         block->fail(where, "matrix descriptor: only the 128-byte swizzle is known");
     for (uint32_t k = 0; k < 16; k += mn_major ? 1 : 8)
         for (uint32_t i = mn0; i < mn0 + mn; i += mn_major ? 8 : 1)
-            shared_proxy_read(first_warp, warps, element_address(desc, mn_major, i, k), 16, where);
+            f(element_address(desc, mn_major, i, k));
+}
+
+static void
+check_operand(uint32_t first_warp, uint32_t warps, uint64_t desc, bool mn_major, uint32_t mn0,
+              uint32_t mn, Where where)
+{
+    each_run(desc, mn_major, mn0, mn, where,
+             [=](uint32_t address) { shared_proxy_read(first_warp, warps, address, 16, where); });
+}
+
+/* Fences between here and the wait come too late: what the group has written must be fenced now,
+ * when its first thread comes. */
+void
+product_issue(const AsyncProduct &product)
+{
+    AsyncProduct p = product;
+    p.group = block->self->product_groups;
+    block->self->products.push_back(p);
+    if (block->self->index % 128)
+        return;
+    const auto fenced = [&](uint32_t address) { shared_fenced(address, 16, p.where); };
+    if (!p.a)
+        each_run(p.desc_a, false, 0, 64, p.where, fenced);
+    each_run(p.desc_b, p.trans_b, 0, p.n, p.where, fenced);
 }
 
 struct Waiting {

@@ -202,6 +202,8 @@ void shared_access(Thread &thread, uint32_t address, uint32_t bytes, int write, 
  */
 void shared_proxy_read(uint32_t first_warp, uint32_t num_warps, uint32_t address, uint32_t bytes,
                        Where where);
+/* Fails unless whoever wrote these bytes has made a proxy fence since. */
+void shared_fenced(uint32_t address, uint32_t bytes, Where where);
 /* Atomics on a word, of which another thread's need no order between; all else does. */
 int32_t shared_add(uint32_t address, int32_t n, Where where);
 int32_t shared_max(uint32_t address, int32_t n, Where where);

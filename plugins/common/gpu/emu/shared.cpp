@@ -169,6 +169,25 @@ writer(const Cell &c)
     return block->threads[c.agent * block->launch.warp_size + c.lane];
 }
 
+static void
+check_fence(size_t cell, Where where)
+{
+    const Cell &c = block->cells[cell];
+    if (c.written && c.agent < kMaxWarps && writer(c).proxy_fences <= c.proxy_fences)
+        block->fail(where,
+                    "shared[%zu] read by the asynchronous proxy without a proxy fence "
+                    "after its write",
+                    cell * 2);
+}
+
+void
+shared_fenced(uint32_t address, uint32_t bytes, Where where)
+{
+    check_bounds(address, bytes, where);
+    for (size_t i = address / 2; i < (address + bytes + 1) / 2; i++)
+        check_fence(i, where);
+}
+
 void
 shared_proxy_read(uint32_t first_warp, uint32_t num_warps, uint32_t address, uint32_t bytes,
                   Where where)
@@ -189,11 +208,7 @@ shared_proxy_read(uint32_t first_warp, uint32_t num_warps, uint32_t address, uin
                         i * 2, c.agent, c.lane);
         if (c.atomic)
             block->fail(where, "shared[%zu] read by the asynchronous proxy after an atomic", i * 2);
-        if (c.agent < kMaxWarps && writer(c).proxy_fences <= c.proxy_fences)
-            block->fail(where,
-                        "shared[%zu] read by the asynchronous proxy without a proxy fence "
-                        "after its write",
-                        i * 2);
+        check_fence(i, where);
         for (uint32_t w = first_warp; w < first_warp + num_warps; w++)
             record_read(w, 0, i);
     }
