@@ -139,14 +139,9 @@ static int
 settle(run_state *s, const char *name, bench_cell *c)
 {
     int rc = pick(s, name, c);
-    const attn_entry *first = c->entry;
     if (rc == CLI_OK)
         rc = bench_cell_pages(&s->g, c->entry, &c->layer);
-    if (rc == CLI_OK)
-        rc = pick(s, name, c);
-    if (rc == CLI_OK && c->entry != first)
-        rc = bench_cell_pages(&s->g, c->entry, &c->layer);
-    return rc;
+    return rc == CLI_OK ? pick(s, name, c) : rc;
 }
 
 /* One of two words; the first where none is given. */
@@ -201,8 +196,7 @@ make_cell(run_state *s, size_t index, bench_cell *c)
 static int
 not_timed(const bench_cell *c, const attn_error *err)
 {
-    const int rc =
-        err->status == ATTN_E_NOMEM ? CLI_UNUSABLE : cli_exit_code(err->status);
+    const int rc = cli_exit_code(err->status);
     return cli_fail(
         rc == CLI_INTERNAL || rc == CLI_USAGE ? CLI_FAILED : rc,
         "%s %s %s: not timed: %s", c->entry->name, c->batch, c->dtype,

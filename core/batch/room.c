@@ -4,6 +4,7 @@
 #include "batch/room.h"
 
 #include "base/error.h"
+#include "base/size.h"
 
 #define ROOM_ALIGN 64u
 
@@ -164,21 +165,13 @@ attn_room_check(const attn_batch_room *room, const attn_batch_size *need,
 void
 attn_room_copy(const attn_batch *in, attn_batch *out)
 {
-    const uint32_t made = in->struct_size;
-    const uint32_t known = made < sizeof *out ? made : (uint32_t)sizeof *out;
-
-    memmove(out, in, known);
-    out->struct_size = known;
+    attn_give(out, in->struct_size, in, sizeof *out);
 }
 
 void
 attn_room_copy_group(const attn_kv_group *in, attn_kv_group *out)
 {
-    const uint32_t made = in->struct_size;
-    const uint32_t known = made < sizeof *out ? made : (uint32_t)sizeof *out;
-
-    memmove(out, in, known);
-    out->struct_size = known;
+    attn_give(out, in->struct_size, in, sizeof *out);
 }
 
 void

@@ -186,7 +186,11 @@ attn_call_store(const attn_call *call, const char *path, attn_error *err)
     attn_strbuf header = {0}, temporary = {0};
     attn_status s = make_header(call, &header, err);
     char *behind = realpath(path, NULL); /* of a link */
+    const int errnum = errno;
     const char *target = behind ? behind : path;
+    struct stat st;
+    if (s == ATTN_OK && !behind && lstat(path, &st) == 0)
+        s = attn_error_io(err, errnum, "path", "cannot write %s", path);
     attn_strbuf_addf(&temporary, "%s.%ld.tmp", target, (long)getpid());
     if (s == ATTN_OK && temporary.failed)
         s = attn_error_nomem(err, "call", 0);

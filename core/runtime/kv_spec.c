@@ -6,6 +6,7 @@
 
 #include "base/dtype.h"
 #include "base/error.h"
+#include "base/size.h"
 #include "runtime/block.h"
 
 #define MAX_BLOCK_SIZE (1u << 20)
@@ -92,11 +93,7 @@ attn_kv_spec_get(const attn_entry *entry, const attn_layer *layer,
         default_spec(layer, &found);
     }
     attn_status s = check_spec(entry, &found, err);
-    if (s == ATTN_OK) {
-        found.struct_size = spec->struct_size < sizeof found
-                                ? spec->struct_size
-                                : (uint32_t)sizeof found;
-        memcpy(spec, &found, found.struct_size);
-    }
+    if (s == ATTN_OK)
+        attn_give(spec, spec->struct_size, &found, sizeof found);
     return s;
 }

@@ -91,6 +91,9 @@ check_mirrors(const attn_batch *b, const attn_kv_group *kv, attn_device device,
                                                       ATTN_EXT_PREFIX_RANGES);
     const attn_ext_state *state =
         (const attn_ext_state *)attn_ext_find(kv->ext, ATTN_EXT_STATE);
+    const attn_ext_context_parallel *parallel =
+        (const attn_ext_context_parallel *)attn_ext_find(
+            b->ext, ATTN_EXT_CONTEXT_PARALLEL);
     const struct {
         const attn_tensor *tensor;
         const char *name;
@@ -103,6 +106,8 @@ check_mirrors(const attn_batch *b, const attn_kv_group *kv, attn_device device,
         {b->causal_device, "batch.causal_device", 0},
         {ranges ? ranges->ranges_device : NULL, "prefix_ranges.ranges_device",
          0},
+        {parallel ? parallel->local_seq_lens_device : NULL,
+         "context_parallel.local_seq_lens_device", 0},
         {state ? state->has_initial_state_device : NULL,
          "state.has_initial_state_device", 0},
         {state ? state->num_accepted_tokens_device : NULL,

@@ -147,9 +147,10 @@ attn_layer_take(const attn_layer *from, attn_any_layer *to,
     attn_status s = known_family(from, family, err);
     if (s != ATTN_OK)
         return s;
-    memset(to, 0, sizeof *to);
-    attn_take(to, (*family)->layer_size, from);
-    to->head.struct_size = (*family)->layer_size;
+    const uint32_t all = (*family)->layer_size;
+    attn_layer_init(*family, to);
+    memcpy(to, from, from->struct_size < all ? from->struct_size : all);
+    to->head.struct_size = all;
     to->head.family = (*family)->id;
     return ATTN_OK;
 }

@@ -9,7 +9,8 @@
 const attn_field *attn_family_field(const attn_family *family,
                                     const char *name);
 /* [any] A layer of a known family as today's struct: fields that its maker did
- * not know are 0. ATTN_E_ARG: an unknown family, or less than a layer of 1.0.
+ * not know have their defaults. ATTN_E_ARG: an unknown family, or less than a
+ * layer of 1.0.
  */
 attn_status attn_layer_take(const attn_layer *from, attn_any_layer *to,
                             const attn_family **family, attn_error *err);

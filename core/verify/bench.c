@@ -346,6 +346,15 @@ median(double *x, uint32_t n)
     return n ? x[n / 2] : 0;
 }
 
+static attn_status
+read_for_a_while(attn_bench *b, double *rate, attn_error *err)
+{
+    *rate = attn_roof_reader_rate(b->reader, READ_SECONDS);
+    return *rate > 0 ? ATTN_OK
+                     : attn_error_set(err, ATTN_E_NOMEM, "bench",
+                                      "could not start the reading threads");
+}
+
 /* Steps for so long, at least one, between two looks at the rate of reads. */
 static attn_status
 time_slice(attn_bench *b, double seconds, double *rate, samples *t,
@@ -361,10 +370,8 @@ time_slice(attn_bench *b, double seconds, double *rate, samples *t,
     if (s || !b->reader)
         return s;
     const double before = *rate;
-    *rate = attn_roof_reader_rate(b->reader, READ_SECONDS);
-    if (*rate <= 0)
-        return attn_error_set(err, ATTN_E_NOMEM, "bench",
-                              "could not start the reading threads");
+    if ((s = read_for_a_while(b, rate, err)))
+        return s;
     const double typical = summary(t->forward + first, t->count - first).p50;
     t->rate[t->num_slices] = (before + *rate) / 2;
     t->moved[t->num_slices] = (before + *rate) / 2 * typical * 1e-6;
@@ -376,11 +383,12 @@ static attn_status
 time_slices(attn_bench *b, double seconds, samples *t, attn_error *err)
 {
     const double each = b->reader ? seconds / SLICES : seconds;
-    double rate =
-        b->reader ? attn_roof_reader_rate(b->reader, READ_SECONDS) : 0;
+    double rate = 0;
     attn_status s = ATTN_OK;
     for (uint32_t i = 0; !s && i < WARM_UP; i++)
         s = step(b, i, t->build, t->forward, err);
+    if (!s && b->reader)
+        s = read_for_a_while(b, &rate, err);
     const double start = now();
     while (!s && t->count < MOST_SAMPLES &&
            (t->count < LEAST_SAMPLES || now() - start < seconds))
@@ -419,9 +427,8 @@ attn_bench_measure(attn_bench *b, double seconds, attn_bench_result *result,
             ? time_slices(b, seconds, &t, err)
             : attn_error_nomem(err, "bench", MOST_SAMPLES * sizeof *t.build);
     if (!s) {
-        attn_bench_result r = result_of(b, &t);
-        r.struct_size = room < sizeof r ? room : (uint32_t)sizeof r;
-        memcpy(result, &r, r.struct_size);
+        const attn_bench_result r = result_of(b, &t);
+        attn_give(result, room, &r, sizeof r);
     }
     free(t.build);
     free(t.forward);

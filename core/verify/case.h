@@ -42,10 +42,8 @@ void attn_case_poison(attn_case *c, const char *name, size_t first, size_t n);
  * error. */
 uint32_t *attn_case_shuffle(attn_case *c, uint32_t n, int in_order);
 
-/* [any] What the tensors and the outputs of this call take, about. */
-double attn_case_bytes(const attn_case_params *in);
-/* [any] ATTN_E_NOMEM with both sizes when a call and a backend's copy of it
- * take more than `memory` bytes. */
+/* [any] ATTN_E_UNSUPPORTED with both sizes when a call and a backend's copy of
+ * it take more than `memory` bytes. */
 attn_status attn_case_check_room(const attn_case_params *in, double memory,
                                  attn_error *err);
 

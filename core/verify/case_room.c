@@ -84,8 +84,9 @@ weigh(const attn_layer *layer)
     return (weight){0};
 }
 
-double
-attn_case_bytes(const attn_case_params *in)
+/* What the tensors and the outputs of this call take, about. */
+static double
+case_bytes(const attn_case_params *in)
 {
     const weight w = weigh(in->layer);
     double tokens = 0, positions = 0, cols = 0;
@@ -104,10 +105,10 @@ attn_case_bytes(const attn_case_params *in)
 attn_status
 attn_case_check_room(const attn_case_params *in, double memory, attn_error *err)
 {
-    const double all = 2 * attn_case_bytes(in);
+    const double all = 2 * case_bytes(in);
     if (all <= memory)
         return ATTN_OK;
-    return attn_error_set(err, ATTN_E_NOMEM, "requests",
+    return attn_error_set(err, ATTN_E_UNSUPPORTED, "requests",
                           "%u requests: the call and a copy of it take "
                           "%.4g GB, this machine has %.4g",
                           in->num_reqs, all * 1e-9, memory * 1e-9);

@@ -9,6 +9,7 @@
 #include <attn/plugin.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "base/text.h"
 #include "verify/ladder.h"
 
@@ -386,7 +387,6 @@ attn_ladder_run(const attn_ladder_params *params,
 {
     attn_ladder_params whole;
     attn_ladder_summary sum = {.struct_size = sizeof sum};
-    const uint32_t room = summary->struct_size;
     tour t = {.params = &whole, .events = events, .summary = &sum};
     attn_status s = take_params(params, summary, &whole, err);
     if (s)
@@ -398,9 +398,7 @@ attn_ladder_run(const attn_ladder_params *params,
     if (file_is_good(&t))
         s = visit(&t, err);
     free(t.targets);
-    if (!s && room < sizeof sum)
-        sum.struct_size = room;
     if (!s)
-        memcpy(summary, &sum, sum.struct_size);
+        attn_give(summary, summary->struct_size, &sum, sizeof sum);
     return s;
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "verify/roof.h"
 
 #define REPEATS 3
@@ -207,8 +208,7 @@ attn_roof_measure(uint32_t num_threads, double seconds, attn_roof *roof,
     if (s)
         return s;
     seconds = seconds > 0 ? seconds : DEFAULT_SECONDS;
-    attn_roof r = {.struct_size = sizeof r,
-                   .num_threads = n,
+    attn_roof r = {.num_threads = n,
                    .f32_kind = f32.kind,
                    .bf16_kind = bf16.kind ? bf16.kind : "f32"};
     r.read_bytes = best(reader, NULL, seconds);
@@ -219,8 +219,6 @@ attn_roof_measure(uint32_t num_threads, double seconds, attn_roof *roof,
     if (r.read_bytes <= 0)
         return attn_error_set(err, ATTN_E_NOMEM, "roof",
                               "could not start %u threads", n);
-    if (roof->struct_size < sizeof r)
-        r.struct_size = roof->struct_size;
-    memcpy(roof, &r, r.struct_size);
+    attn_give(roof, roof->struct_size, &r, sizeof r);
     return ATTN_OK;
 }

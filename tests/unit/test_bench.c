@@ -43,7 +43,6 @@ time_decode(uint32_t cache, uint32_t num_readers)
     attn_bench *bench = NULL;
     attn_bench_result r = {.struct_size = sizeof r};
     attn_layer_init(attn_family_find("flash"), &layer);
-    attn_layer_init(attn_family_find("flash"), &layer);
     layer.flash.num_heads = 2;
     layer.flash.head_dim = 8;
     layer.flash.q_dtype = f32;

@@ -144,6 +144,10 @@ START_TEST(links_are_followed)
     ck_assert(!stat(target, &st) && st.st_size > 0);
     unlink(target);
     unlink(link);
+    ck_assert_int_eq(symlink("nowhere", link), 0);
+    ck_assert_int_eq(attn_call_store(call, link, &err), ATTN_E_IO);
+    ck_assert(!lstat(link, &st) && S_ISLNK(st.st_mode));
+    unlink(link);
     ck_assert_int_eq(symlink("/dev/null", link), 0);
     ck_assert_int_eq(attn_call_store(call, link, &err), ATTN_E_IO);
     ck_assert(!lstat(link, &st) && S_ISLNK(st.st_mode));

@@ -542,6 +542,17 @@ START_TEST(metadata_goes_to_the_device)
     ck_assert_error(attn_group_build(w.group, &own, kv, &s, &err), err,
                     ATTN_E_ARG,
                     "prefix_ranges.ranges_device: on device type 1");
+    const attn_ext_context_parallel parallel = {
+        .head = {.struct_size = sizeof parallel,
+                 .id = ATTN_EXT_CONTEXT_PARALLEL},
+        .world = 1,
+        .interleave = 1,
+        .local_seq_lens = w.lens,
+        .local_seq_lens_device = &there};
+    own.ext = &parallel.head;
+    ck_assert_error(attn_group_build(w.group, &own, kv, &s, &err), err,
+                    ATTN_E_ARG,
+                    "context_parallel.local_seq_lens_device: on device type 1");
     /* Two steps may be pending: their staging is apart. */
     ck_assert_ptr_ne(staged[0], staged[1]);
     ck_assert_ptr_eq(staged[0], staged[2]);

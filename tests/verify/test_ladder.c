@@ -138,6 +138,15 @@ old_caller(const char *file, const attn_config *config)
         printf("FAIL an older caller: %s\n", err.message);
         return 0;
     }
+    struct {
+        attn_ladder_summary sum;
+        uint64_t later;
+    } more = {.sum = {.struct_size = sizeof more}, .later = 7};
+    if (attn_ladder_run(&params, NULL, &more.sum, &err) || more.later != 7 ||
+        more.sum.struct_size != sizeof sum) {
+        printf("FAIL a summary of later: %s\n", err.message);
+        return 0;
+    }
     sum.struct_size -= 4;
     if (attn_ladder_run(&params, NULL, &sum, &err) != ATTN_E_ARG ||
         !strstr(err.message, "struct_size 28: at least 32")) {

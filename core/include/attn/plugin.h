@@ -43,11 +43,12 @@
  * A meaning that a reader must know comes with a feature bit (ATTN_F_*) or a
  * flag, and who does not know it refuses: a host never hands a backend a
  * layer with a bit that its claims lack. A host is never older than the minor
- * that a plugin needs, but its application may be: metadata, extensions,
- * layers, limits and argument blocks are as long as the application made them
- * (struct_size, at least that of 1.0), and their later fields are read under
- * ATTN_KNOWS, or after attn_take. Claims of bits beyond the host's minor are
- * passed over when the plugin is of a later minor, and refused as garbage
+ * that a plugin needs, but its application may be: metadata, extensions and
+ * argument blocks are as long as the application made them (struct_size, at
+ * least that of 1.0), and their later fields are read under ATTN_KNOWS, or
+ * after attn_take; layers and limits are the host's, with defaults and zeros
+ * for what the application did not know. Claims of bits beyond the host's minor
+ * are passed over when the plugin is of a later minor, and refused as garbage
  * when it is not. What breaks this is a new major, with its own adapter in
  * the host (core/plugin/abi_N.c).
  *

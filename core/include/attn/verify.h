@@ -69,8 +69,9 @@ typedef struct attn_case_params {
 
 /* [any] Pages no request owns and page tails hold NaN, block-table entries
  * past a sequence 0x7FFFFFFF, foreign states NaN. ATTN_E_ARG names a request
- * that the layer cannot have; ATTN_E_NOMEM: it and a copy of it take more than
- * this machine's memory, and nothing was allocated. The caller frees *call. */
+ * that the layer cannot have; ATTN_E_UNSUPPORTED: it and a copy of it take more
+ * than this machine's memory, and nothing was allocated. The caller frees
+ * *call. */
 ATTN_API attn_status attn_case_make(const attn_case_params *params,
                                     attn_call **call, attn_error *err);
 
