@@ -62,7 +62,7 @@ same() {
 
 # alike NAME: the same but for every number and what the processor is.
 alike() {
-    sed -E -e "s|$shared_dir|SHARED|g" -e "s|$work|WORK|g" -e 's/amx|avx512bf16|avx512|avx2|generic/ISA/g' \
+    sed -E -e "s|$shared_dir|SHARED|g" -e "s|$work|WORK|g" -e 's/amx|avx512vbmi|avx512bf16|avx512|avx2|generic/ISA/g' \
         -e 's/[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?/N/g' "$work/out" >"$work/numberless"
     mv "$work/numberless" "$work/out"
     same "$1"

@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-static const char *const names[CPU_ISA_COUNT] = {"generic", "avx2", "avx512", "avx512bf16", "amx"};
+static const char *const names[CPU_ISA_COUNT] = {"generic",    "avx2",       "avx512",
+                                                 "avx512bf16", "avx512vbmi", "amx"};
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -50,9 +51,11 @@ detect(void)
         return CPU_ISA_AVX2;
     if (!__get_cpuid_count(7, 1, &a71, &b, &c, &d) || !has(a71, 1u << 5))
         return CPU_ISA_AVX512;
+    if (!has(c7, bit_AVX512VBMI))
+        return CPU_ISA_AVX512BF16;
     const unsigned amx = (1u << 22) | (1u << 24);
     if (!has(xcr0, XCR0_AMX) || !has(d7, amx) || !amx_granted())
-        return CPU_ISA_AVX512BF16;
+        return CPU_ISA_AVX512VBMI;
     return CPU_ISA_AMX;
 }
 #else

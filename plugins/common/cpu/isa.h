@@ -13,12 +13,13 @@ typedef enum cpu_isa {
     CPU_ISA_AVX2,       /* AVX2, FMA, F16C */
     CPU_ISA_AVX512,     /* AVX-512 F, BW, DQ, VL */
     CPU_ISA_AVX512BF16, /* and vdpbf16ps */
+    CPU_ISA_AVX512VBMI, /* and vpermi2b */
     CPU_ISA_AMX,        /* and AMX tiles with tdpbf16ps, granted by the kernel */
     CPU_ISA_COUNT
 } cpu_isa;
 
 /* For the choices of an option: every name that cpu_isa_parse takes. */
-#define CPU_ISA_CHOICES "auto|generic|avx2|avx512|avx512bf16|amx"
+#define CPU_ISA_CHOICES "auto|generic|avx2|avx512|avx512bf16|avx512vbmi|amx"
 
 /* [any] The highest level this process can run. Asks the kernel for AMX state the first time. */
 cpu_isa cpu_isa_best(void);

@@ -123,7 +123,7 @@ typedef struct flash_kernel {
 } flash_kernel;
 
 extern const flash_kernel flash_f32_generic, flash_f32_avx2, flash_f32_avx512;
-extern const flash_kernel flash_bf16_avx512, flash_bf16_amx;
+extern const flash_kernel flash_bf16_avx512, flash_bf16_vbmi, flash_bf16_amx;
 
 /* The kernel of this level for these types. */
 const flash_kernel *flash_kernel_pick(cpu_isa isa, cpu_type q, cpu_type kv);

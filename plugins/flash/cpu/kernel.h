@@ -16,8 +16,14 @@
  *   words_load(t, row, w, n)          n words of a row of type t from word w on
  *   values_load(t, vecs, rows, head, left, b)   a step of values: vecs vectors of columns, of
  *                                     rows that begin `head` bytes further and have `left` columns
- *   values_order(o, cols)             sums of values_load's columns into their order
- *   values_place(c, cols)             where column c stands before values_order
+ *   values_order(t, o, cols)          sums of values_load's columns into their order
+ *
+ * and, where two vectors of a row's words are cheaper to load than each,
+ *
+ *   WORDS_TWO(t)                      for which types
+ *   words_two(t, row, w, y)           words w..w + 2 VF_LANES - 1, in an order of their own
+ *   queries_order(q, words)           the words of a query row into that order
+ *   values_place(t, c, cols)          where column c stands before values_order
  *
  * For each tile of keys all query rows of the block pass: scores by an inner product on packed
  * keys, the running softmax, then weights times packed values into f32 sums. */

@@ -40,6 +40,16 @@ decode_scores_single(const cpu_type t, const flash_shape *shape, const float *q,
         const void *row = row_at(keys[k], head);
         vf sum = vf_zero();
         uint32_t w = 0;
+#ifdef WORDS_TWO
+        for (; WORDS_TWO(t) && w + 2 * VF_LANES <= words; w += 2 * VF_LANES) {
+            vf y[2];
+            words_two(t, row, w, y);
+            fetch_at(next, 0, 2 * line);
+            fetch_step(next, 2 * line);
+            sum = word_dot(vf_load(q + w), y[0], sum);
+            sum = word_dot(vf_load(q + w + VF_LANES), y[1], sum);
+        }
+#endif
         for (; w + VF_LANES <= words; w += VF_LANES) {
             sum = word_dot(vf_load(q + w), words_load(t, row, w, VF_LANES), sum);
             fetch_at(next, 0, line);
@@ -77,6 +87,32 @@ decode_step(const cpu_type t, const int rows, const float *q, size_t pitch, cons
     fetch_step(next, (size_t)count * bytes);
 }
 
+#ifdef WORDS_TWO
+/* The same for 2 VF_LANES words. */
+CPU_INLINE void
+decode_step_two(const cpu_type t, const int rows, const float *q, size_t pitch,
+                const void *const *row, uint32_t w, vf *acc, fetch *next)
+{
+    const int count = VF_LANES / rows;
+    const size_t bytes = (size_t)(2 * VF_LANES * WORD_SIZE) * cpu_type_size(t);
+    CPU_UNROLL
+    for (int k = 0; k < count; k++) {
+        vf y[2];
+        words_two(t, row[k], w, y);
+        fetch_at(next, (size_t)k * bytes, bytes);
+        CPU_UNROLL
+        for (int i = 0; i < 2; i++) {
+            CPU_UNROLL
+            for (int r = 0; r < rows; r++)
+                acc[r * count + k] =
+                    word_dot(vf_load(q + (size_t)r * pitch + w + (size_t)(i * VF_LANES)), y[i],
+                             acc[r * count + k]);
+        }
+    }
+    fetch_step(next, (size_t)count * bytes);
+}
+#endif
+
 /* One group of scores: rows x keys rows[0..], each `head` bytes further. */
 CPU_INLINE vf
 decode_scores(const cpu_type t, const int rows, const flash_shape *shape, const float *q,
@@ -95,6 +131,10 @@ decode_scores(const cpu_type t, const int rows, const flash_shape *shape, const 
     for (int k = 0; k < count; k++)
         row[k] = row_at(keys[k], head);
     uint32_t w = 0;
+#ifdef WORDS_TWO
+    for (; WORDS_TWO(t) && w + 2 * VF_LANES <= words; w += 2 * VF_LANES)
+        decode_step_two(t, rows, q, pitch, row, w, acc, next);
+#endif
     for (; w + VF_LANES <= words; w += VF_LANES) {
         decode_step(t, rows, q, pitch, row, w, VF_LANES, acc, next);
     }
@@ -339,7 +379,7 @@ chunk_close(const work *w, const decode_chunk *c)
             total += sum[r * count + k];
         w->max[c->row + r] = max[r * count];
         w->sum[c->row + r] = total;
-        values_order(c->o + (size_t)r * w->shape->cols, w->shape->cols);
+        values_order(w->shape->kv_type, c->o + (size_t)r * w->shape->cols, w->shape->cols);
     }
 }
 
@@ -356,6 +396,10 @@ head_open(decode_head *h, const flash_job *job, const flash_block *block, uint32
 {
     work_open(&h->w, job, block, kv_head, scratch, first_row);
     h->num = 0;
+#ifdef WORDS_TWO
+    for (uint32_t r = 0; WORDS_TWO(job->shape->kv_type) && r < h->w.rows; r++)
+        queries_order(h->w.q + (size_t)r * job->shape->pitch, job->shape->words);
+#endif
     for (uint32_t r = 0; r < h->w.rows; r += 4, h->num++) {
         chunk_open(&h->w, &h->chunks[h->num], r);
         h->chunks[h->num].scale = scale;

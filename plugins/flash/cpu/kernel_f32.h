@@ -73,9 +73,9 @@ values_load(const cpu_type t, const int vecs, const void *const *rows, size_t he
 }
 
 CPU_INLINE void
-values_order(float *o, uint32_t cols)
+values_order(cpu_type t, float *o, uint32_t cols)
 {
-    (void)o, (void)cols;
+    (void)t, (void)o, (void)cols;
 }
 
 #define values_place place_in_order

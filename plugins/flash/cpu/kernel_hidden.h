@@ -55,12 +55,12 @@ hidden_weight(const float *p, size_t at)
     return cpu_get(WORD_TYPE, p, at);
 }
 
-typedef uint32_t column_place(uint32_t c, uint32_t cols);
+typedef uint32_t column_place(cpu_type t, uint32_t c, uint32_t cols);
 
 static uint32_t
-place_in_order(uint32_t c, uint32_t cols)
+place_in_order(cpu_type t, uint32_t c, uint32_t cols)
 {
-    (void)cols;
+    (void)t, (void)cols;
     return c;
 }
 
@@ -70,7 +70,7 @@ hidden_add(const work *w, int32_t i, float weight, column_place *place, float *o
 {
     hidden_load(w, hidden_row(w, w->tile_lo + i));
     for (uint32_t c = 0; c < w->shape->dim_v; c++)
-        o[place(c, w->shape->cols)] += weight * w->staging[c];
+        o[place(w->shape->kv_type, c, w->shape->cols)] += weight * w->staging[c];
 }
 
 static int

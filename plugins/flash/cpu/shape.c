@@ -8,6 +8,8 @@ flash_kernel_pick(cpu_isa isa, cpu_type q, cpu_type kv)
     const int halves = q == CPU_BF16 && kv != CPU_F32 && kv != CPU_F16;
     if (isa >= CPU_ISA_AMX && halves)
         return &flash_bf16_amx;
+    if (isa >= CPU_ISA_AVX512VBMI && halves)
+        return &flash_bf16_vbmi;
     if (isa >= CPU_ISA_AVX512BF16 && halves)
         return &flash_bf16_avx512;
     if (isa >= CPU_ISA_AVX512)

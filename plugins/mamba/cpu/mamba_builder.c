@@ -17,6 +17,7 @@ choose_kernels(const attn_builder *b)
     case CPU_ISA_AVX2:
         return &mamba_kernels_avx2;
     case CPU_ISA_AVX512BF16:
+    case CPU_ISA_AVX512VBMI:
     case CPU_ISA_AMX:
         if (b->x_type == CPU_BF16 && !b->mamba1)
             return &mamba_kernels_avx512bf16;

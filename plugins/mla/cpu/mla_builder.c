@@ -26,6 +26,7 @@ choose_kernels(const attn_builder *b)
     case CPU_ISA_AVX2:
         return &mla_kernels_avx2;
     case CPU_ISA_AVX512BF16:
+    case CPU_ISA_AVX512VBMI:
     case CPU_ISA_AMX:
         if (b->q_type == CPU_BF16 && b->w_type == CPU_BF16 && narrow)
             return &mla_kernels_avx512bf16;
