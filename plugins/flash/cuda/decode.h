@@ -587,6 +587,10 @@ template <class T, int DQ, int DV, int Kind> struct Decode {
     static GPU_FN void attend_all(const Forward &p, const Batch &b, const Item &item, Ring &ring,
                                   State<N> &st)
     {
+        constexpr bool kScaled = kBytes && gpu::Element<T>::is_bf16;
+        constexpr bool kFirst = DQ + DV > 256; /* the loop has no registers to spare */
+        if constexpr (kScaled && kFirst)
+            scale_queries(st);
         int key = item.key_from + warp() * kMine;
         GPU_ROLLED
         for (int i = ring.ahead - (kDepth - 1); key < item.key_to; i++) {
@@ -595,7 +599,7 @@ template <class T, int DQ, int DV, int Kind> struct Decode {
             read_on(p, b, ring);
             if (i < 0)
                 continue;
-            if constexpr (kBytes && gpu::Element<T>::is_bf16)
+            if constexpr (kScaled && !kFirst)
                 if (i == 0)
                     scale_queries(st);
             attend(st, key, stage_at(ring.from));
