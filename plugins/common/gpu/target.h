@@ -19,7 +19,6 @@
 #define GPU_INLINE
 #define GPU_UNROLL _Pragma("unroll")
 #define GPU_ROLLED _Pragma("unroll 1")
-#define GPU_UNROLL_4 _Pragma("unroll 4")
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define GPU_HOPPER 1
 #elif __CUDA_ARCH__ == 900
@@ -33,7 +32,6 @@
 #define GPU_INLINE __attribute__((always_inline))
 #define GPU_UNROLL _Pragma("unroll")
 #define GPU_ROLLED _Pragma("unroll 1")
-#define GPU_UNROLL_4 _Pragma("unroll 4")
 #else
 #define GPU_EMU 1
 #define GPU_HOPPER 1
@@ -43,7 +41,6 @@
 #define GPU_INLINE
 #define GPU_UNROLL
 #define GPU_ROLLED
-#define GPU_UNROLL_4
 #endif
 
 #endif /* ATTN_GPU_TARGET_H */

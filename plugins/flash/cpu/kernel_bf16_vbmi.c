@@ -2,5 +2,4 @@
 #define GEMM_ROWS 6
 #define GEMM_VECS 4
 #define KERNEL_SYMBOL flash_bf16_vbmi
-#define KERNEL_NAME "bf16/avx512vbmi"
 #include "flash/cpu/kernel_bf16.h"

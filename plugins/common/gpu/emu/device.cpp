@@ -301,7 +301,12 @@ stream_synchronize(const attn_stream *stream, attn_error *err)
 static void
 stream_destroy(const attn_stream *stream)
 {
-    delete stream_of(stream);
+    Stream *s = stream_of(stream);
+    if (s && s->recording) {
+        delete s->recording;
+        captures--;
+    }
+    delete s;
 }
 
 static attn_status
