@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The rate of reads beside the forwards that a bench times. */
 #include <attn/verify.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "unit_config.h"
 
@@ -19,13 +17,7 @@ static attn_registry *registry;
 static void
 open_hello(void)
 {
-    char path[4096];
-    const char *top = getenv("top_builddir");
-    snprintf(path, sizeof path, "%s/.libs/attn_hello.so", top ? top : ".");
-    config = unit_trusting_config();
-    const attn_registry_params params = {
-        .struct_size = sizeof params, .config = config, .only_library = path};
-    ck_assert_good(attn_registry_open(&params, &registry, &err), err);
+    registry = unit_registry_of("attn_hello.so", &config);
 }
 
 static void

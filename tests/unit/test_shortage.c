@@ -175,23 +175,10 @@ START_TEST(answering)
 }
 END_TEST
 
-static void
-open_registry(void)
-{
-    char path[4096];
-    const char *top = getenv("top_builddir");
-    snprintf(path, sizeof path, "%s/.libs/attn_hello.so", top ? top : ".");
-    config = unit_trusting_config();
-    const attn_registry_params params = {
-        .struct_size = sizeof params, .config = config, .only_library = path};
-    ck_assert_good(attn_registry_open(&params, &registry, &err), err);
-    ck_assert_ptr_nonnull(attn_registry_find(registry, "hello"));
-}
-
 START_TEST(running)
 {
     attn_any_layer l = make_layer(&layers[NUM_LAYERS - 1]);
-    open_registry();
+    registry = unit_registry_of("attn_hello.so", &config);
     EACH_ALLOCATION(run(&l), 30);
     EACH_ALLOCATION(bench(&l), 10);
     attn_registry_close(registry);

@@ -2,7 +2,6 @@
 /* A backend on a machine with two GPUs, emulated: each runs, on its streams. */
 #include <attn/verify.h>
 
-#include <stdio.h>
 #include <unistd.h>
 
 #include "unit_config.h"
@@ -52,16 +51,10 @@ run_on(attn_registry *registry, const attn_entry *entry, uint32_t flags)
 
 START_TEST(both_devices_run)
 {
-    char path[4096];
-    const char *top = getenv("top_builddir");
-    attn_registry *registry;
+    attn_config *config;
     setenv("EMU_DEVICES", "2", 1);
-    snprintf(path, sizeof path, "%s/.libs/attn_flash_cuda_emu.so",
-             top ? top : ".");
-    attn_config *config = unit_trusting_config();
-    const attn_registry_params params = {
-        .struct_size = sizeof params, .config = config, .only_library = path};
-    ck_assert_good(attn_registry_open(&params, &registry, &err), err);
+    attn_registry *registry =
+        unit_registry_of("attn_flash_cuda_emu.so", &config);
     ck_assert_uint_eq(attn_registry_count(registry), 2);
     for (uint32_t i = 0; i < 2; i++) {
         const attn_entry *e = attn_registry_at(registry, i);
