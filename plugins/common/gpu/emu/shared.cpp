@@ -26,6 +26,17 @@ check_bounds(uint32_t address, uint32_t bytes, Where where)
 }
 
 static void
+check_writer(const Thread &thread, size_t cell, const char *how, Where where)
+{
+    const Cell &c = block->cells[cell];
+    if (!ordered(thread, c.agent, c.lane, c.write_clock))
+        block->fail(where,
+                    "race: shared[%zu] %s, and written by warp %u lane %u before "
+                    "without a barrier between",
+                    cell * 2, how, c.agent, c.lane);
+}
+
+static void
 check_atomics(const Thread &thread, size_t cell, int write, Where where)
 {
     if (!block->cells[cell].atomic)
@@ -57,12 +68,8 @@ check_reads(const Thread &thread, size_t cell, Where where)
 static void
 check_write(const Thread &thread, size_t cell, Where where)
 {
-    const Cell &c = block->cells[cell];
-    if (c.written && !ordered(thread, c.agent, c.lane, c.write_clock))
-        block->fail(where,
-                    "race: shared[%zu] written, and written by warp %u lane %u before "
-                    "without a barrier between",
-                    cell * 2, c.agent, c.lane);
+    if (block->cells[cell].written)
+        check_writer(thread, cell, "written", where);
     check_reads(thread, cell, where);
     check_atomics(thread, cell, EMU_WRITE, where);
 }
@@ -101,11 +108,7 @@ shared_access(Thread &thread, uint32_t address, uint32_t bytes, int write, Where
         }
         if (!c.written)
             block->fail(where, "shared[%zu] read but never written", i * 2);
-        if (!ordered(thread, c.agent, c.lane, c.write_clock))
-            block->fail(where,
-                        "race: shared[%zu] read, and written by warp %u lane %u before "
-                        "without a barrier between",
-                        i * 2, c.agent, c.lane);
+        check_writer(thread, i, "read", where);
         check_atomics(thread, i, EMU_READ, where);
         record_read(thread.warp, thread.lane, i);
     }
@@ -120,11 +123,7 @@ atomic_cell(const Thread &thread, size_t cell, Where where)
                     cell * 2);
     if (!c.written)
         block->fail(where, "shared[%zu] read but never written", cell * 2);
-    if (!ordered(thread, c.agent, c.lane, c.write_clock))
-        block->fail(where,
-                    "race: shared[%zu] changed by an atomic, and written by warp %u lane %u before "
-                    "without a barrier between",
-                    cell * 2, c.agent, c.lane);
+    check_writer(thread, cell, "changed by an atomic", where);
     check_reads(thread, cell, where);
     Accesses &a = block->atomics[cell];
     if (!c.atomic)
