@@ -202,11 +202,11 @@ struct WholeBlock {
     }
 };
 
-/* Called by the Threads threads of a Team once their partial rows are written. word: a shared word
- * of its own. */
-template <class T, int DV, int Threads, class Team = WholeBlock>
-GPU_FN void
-arrive_and_merge(const Forward &p, const Request &r, const Item &item, uint32_t word)
+/* Called by a Team once its part of a split item is written: whether all others are there. word: a
+ * shared word of its own. */
+template <class Team = WholeBlock>
+GPU_FN bool
+arrive(const Forward &p, const Item &item, uint32_t word)
 {
     gpu::hand_over();
     Team::meet();
@@ -220,10 +220,18 @@ arrive_and_merge(const Forward &p, const Request &r, const Item &item, uint32_t 
     Team::meet();
     const int last = gpu::lds<int32_t>(word);
     Team::meet();
-    if (last) {
+    if (last)
         gpu::take_over();
+    return last != 0;
+}
+
+/* The same by the Threads threads of a Team that merge what has arrived. */
+template <class T, int DV, int Threads, class Team = WholeBlock>
+GPU_FN void
+arrive_and_merge(const Forward &p, const Request &r, const Item &item, uint32_t word)
+{
+    if (arrive<Team>(p, item, word))
         merge_splits<T, DV, Threads>(p, r, item, Team::number());
-    }
 }
 
 /* The next ticket of the list, for the whole block. Both barriers are needed: the word is read by

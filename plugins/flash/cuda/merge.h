@@ -93,28 +93,6 @@ write_four(const Forward &p, const Request &r, const Item &item, int local, Stat
                     gpu::u32x2{gpu::float_to_bits(stat.max), gpu::float_to_bits(stat.sum)});
 }
 
-/* Called by the block once its part of a split item is written: whether all others are there.
- * word: a shared word of its own. */
-GPU_FN bool
-arrive(const Forward &p, const Item &item, uint32_t word)
-{
-    gpu::hand_over();
-    gpu::barrier();
-    if (gpu::tid() == 0) {
-        const int before = gpu::atomic_add_ordered(p.list.arrived + item.slot, 1);
-        const bool last = before == item.splits - 1;
-        if (last)
-            gpu::gstore<int32_t>(p.list.arrived + item.slot, 0);
-        gpu::sts<int32_t>(word, last);
-    }
-    gpu::barrier();
-    const int last = gpu::lds<int32_t>(word);
-    gpu::barrier();
-    if (last)
-        gpu::take_over();
-    return last != 0;
-}
-
 /* Up to kAtOnce splits of four columns, in one trip to memory. stat: this lane's split. */
 template <int Pitch>
 GPU_FN void
