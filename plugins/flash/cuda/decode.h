@@ -11,6 +11,7 @@
 #define ATTN_FLASH_CUDA_DECODE_H
 
 #include "flash/cuda/merge.h"
+#include "flash/cuda/scale.h"
 #include "flash/cuda/score.h"
 #include "flash/cuda/stage.h"
 
@@ -271,35 +272,21 @@ template <class T, int DQ, int DV, int Kind> struct Decode {
         }
     }
 
-    static GPU_FN uint32_t exponent_of(float x)
-    {
-        return gpu::float_to_bits(x) >> 23 & 255u;
-    }
-
-    /* To f16, times the power of two that brings the row's largest element to 1..2: what is lost
-     * lies 2^-24 under it. Gives the factor that takes products back. */
+    /* To f16, times what up_of says of the row's largest exponent. Gives the factor that takes
+     * products back. */
     static GPU_FN float scale_row(uint32_t (&q)[2 * DQ / 16], int parts)
     {
         uint32_t most = 0;
         GPU_UNROLL
-        for (int i = 0; i < 2 * DQ / 16; i++) {
-            float lo, hi;
-            gpu::unpack2<T>(q[i], lo, hi);
-            const uint32_t a = exponent_of(lo), b = exponent_of(hi), both = a > b ? a : b;
-            most = both > most ? both : most;
-        }
-        for (int mask = 1; mask < parts; mask *= 2) {
-            const uint32_t other = gpu::shfl_xor(most, mask);
-            most = other > most ? other : most;
-        }
-        const uint32_t up = most == 0 || most == 255 ? 127 : most == 254 ? 1 : 254 - most;
+        for (int i = 0; i < 2 * DQ / 16; i++)
+            most = larger(exponent_of<T>(q[i]), most);
+        for (int mask = 1; mask < parts; mask *= 2)
+            most = larger(gpu::shfl_xor(most, mask), most);
+        const uint32_t up = up_of(most);
         const float scale = gpu::bits_to_float(up << 23);
         GPU_UNROLL
-        for (int i = 0; i < 2 * DQ / 16; i++) {
-            float lo, hi;
-            gpu::unpack2<T>(q[i], lo, hi);
-            q[i] = gpu::pack2<gpu::f16>(lo * scale, hi * scale);
-        }
+        for (int i = 0; i < 2 * DQ / 16; i++)
+            q[i] = to_f16_times<T>(q[i], scale);
         return gpu::bits_to_float((254 - up) << 23);
     }
 

@@ -3,26 +3,10 @@
 #ifndef ATTN_FLASH_CUDA_HOPPER_SCALE_H
 #define ATTN_FLASH_CUDA_HOPPER_SCALE_H
 
-#include "common/gpu/tile.h"
+#include "flash/cuda/scale.h"
 
 namespace flash
 {
-
-GPU_FN uint32_t
-larger(uint32_t a, uint32_t b)
-{
-    return a > b ? a : b;
-}
-
-/* The exponents of two elements, the larger one. */
-template <class T>
-GPU_FN uint32_t
-exponent_of(uint32_t two)
-{
-    float lo, hi;
-    gpu::unpack2<T>(two, lo, hi);
-    return larger(gpu::float_to_bits(lo) >> 23 & 255u, gpu::float_to_bits(hi) >> 23 & 255u);
-}
 
 template <class T>
 GPU_FN uint32_t
@@ -32,18 +16,8 @@ exponent_of(const gpu::u32x4 &x)
                   larger(exponent_of<T>(x.z), exponent_of<T>(x.w)));
 }
 
-template <class T>
-GPU_FN uint32_t
-to_f16_times(uint32_t two, float scale)
-{
-    float lo, hi;
-    gpu::unpack2<T>(two, lo, hi);
-    return gpu::pack2<gpu::f16>(lo * scale, hi * scale);
-}
-
-/* `at`: the row in the first of its swizzled slabs; four lanes a row, eight rows a warp. Times the
- * power of two that brings the row's largest element to 1..2: what is lost lies 2^-24 under it.
- * Gives the factor that takes products back. */
+/* `at`: the row in the first of its swizzled slabs; four lanes a row, eight rows a warp. Times
+ * what up_of says of its largest exponent. Gives the factor that takes products back. */
 template <class T, int D, int SlabBytes>
 GPU_FN float
 hopper_scale_row(uint32_t at)
@@ -59,7 +33,7 @@ hopper_scale_row(uint32_t at)
     }
     most = larger(most, gpu::shfl_xor(most, 1));
     most = larger(most, gpu::shfl_xor(most, 2));
-    const uint32_t up = most == 0 || most == 255 ? 127 : most == 254 ? 1 : 254 - most;
+    const uint32_t up = up_of(most);
     const float scale = gpu::bits_to_float(up << 23);
     GPU_UNROLL
     for (uint32_t i = 0; i < kChunks; i++)
