@@ -53,16 +53,26 @@ bench_cell_layer(const cli_args *args, const grid *g, size_t index,
     return rc;
 }
 
+/* Whether a block's tokens of a head follow each other. */
+static uint32_t
+is_head_by_head(const attn_kv_spec *spec)
+{
+    const attn_cache_spec *k = &spec->caches[0];
+    return spec->num_caches && k->ndim == 3 && k->strides[1] > k->strides[0];
+}
+
 int
-bench_cell_pages(const grid *g, const attn_entry *entry, attn_any_layer *layer)
+bench_cell_pages(const grid *g, const attn_entry *entry, attn_any_layer *layer,
+                 uint32_t *is_turned)
 {
     attn_kv_spec spec = {.struct_size = sizeof spec};
     attn_error err = CLI_ERROR_INIT;
     char text[16];
-    if (grid_value(g, 0, "block_size") ||
-        attn_kv_spec_get(entry, &layer->head, &spec, NULL) ||
-        !spec.preferred_block_size)
+    if (attn_kv_spec_get(entry, &layer->head, &spec, NULL))
         return CLI_OK; /* a layer it refuses is told of when it is run */
+    *is_turned = is_head_by_head(&spec);
+    if (grid_value(g, 0, "block_size") || !spec.preferred_block_size)
+        return CLI_OK;
     snprintf(text, sizeof text, "%u", spec.preferred_block_size);
     if (attn_layer_set(layer, "block_size", text, &err) ||
         attn_layer_finish(layer, &err))

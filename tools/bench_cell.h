@@ -18,10 +18,11 @@ typedef struct bench_how {
 int bench_cell_layer(const cli_args *args, const grid *g, size_t index,
                      const char *family, attn_any_layer *layer);
 
-/* Pages of the size that the backend prefers, as an engine that asks it would
- * make them, unless the grid has a size. CLI_OK or a code after the message. */
+/* Pages as the backend prefers them, as an engine that asks it would make them:
+ * of its size, unless the grid has one, and *is_turned 1 where it wants them
+ * head by head. CLI_OK or a code after the message. */
 int bench_cell_pages(const grid *g, const attn_entry *entry,
-                     attn_any_layer *layer);
+                     attn_any_layer *layer, uint32_t *is_turned);
 
 /* Checks and times c on its backend. A wrong result is an error. */
 attn_status bench_cell_time(attn_registry *registry, const bench_cell *c,

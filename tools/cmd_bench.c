@@ -56,7 +56,8 @@ static const cli_option options[] = {
     {"threads", "N", "to use [all]", CLI_LIST},
     {"cache", "STATE", "KV cache cold or warm [cold]", CLI_LIST},
     {"layout", "ORDER",
-     "of a block of K or V: nhd, token by token, or hnd, head by head [nhd]",
+     "of a block of K or V: nhd, token by token, or hnd, head by head [as the "
+     "backend prefers]",
      CLI_LIST},
     {"metadata", NULL, "time the transforms of metadata and builders instead",
      0},
@@ -140,7 +141,7 @@ settle(run_state *s, const char *name, bench_cell *c)
 {
     int rc = pick(s, name, c);
     if (rc == CLI_OK)
-        rc = bench_cell_pages(&s->g, c->entry, &c->layer);
+        rc = bench_cell_pages(&s->g, c->entry, &c->layer, &c->is_turned);
     return rc == CLI_OK ? pick(s, name, c) : rc;
 }
 
@@ -161,9 +162,11 @@ make_cell(run_state *s, size_t index, bench_cell *c)
 {
     const char *name = grid_value(&s->g, index, "backend");
     const char *threads = grid_value(&s->g, index, "threads");
+    const char *layout = grid_value(&s->g, index, "layout");
     const attn_entry *named =
         name ? attn_registry_find(s->h.registry, name) : NULL;
     uint64_t n = attn_registry_executor(s->h.registry)->num_threads;
+    uint32_t is_turned = 0;
     int rc = CLI_OK;
     *c = (bench_cell){.arithmetic = cli_get(s->args, "arithmetic"),
                       .use_graph = (uint32_t)cli_has(s->args, "graph"),
@@ -172,8 +175,7 @@ make_cell(run_state *s, size_t index, bench_cell *c)
     rc = choose("cache", grid_value(&s->g, index, "cache"), "cold", "warm",
                 &c->cache);
     if (rc == CLI_OK)
-        rc = choose("layout", grid_value(&s->g, index, "layout"), "nhd", "hnd",
-                    &c->is_turned);
+        rc = choose("layout", layout, "nhd", "hnd", &is_turned);
     if (rc != CLI_OK)
         return rc;
     if (threads)
@@ -184,6 +186,8 @@ make_cell(run_state *s, size_t index, bench_cell *c)
                               named ? named->family : NULL, &c->layer);
     if (rc == CLI_OK)
         rc = settle(s, name, c);
+    if (layout)
+        c->is_turned = is_turned;
     if (rc == CLI_OK && !c->dtype)
         c->dtype = layer_dtype(&c->layer.head);
     if (rc == CLI_OK)

@@ -67,7 +67,8 @@ typedef struct contest {
     struct contestant {
         const attn_entry *entry;
         attn_any_layer layer; /* with the pages that it prefers */
-        double time;          /* infinity: not timed */
+        uint32_t is_turned;
+        double time; /* infinity: not timed */
         char reason[320];
     } of[MAX_CANDIDATES];
     size_t count, best;
@@ -171,7 +172,7 @@ find_contestants(run_state *s, contest *c)
         struct contestant *k = &c->of[c->count++];
         *k = (struct contestant){.entry = a->entry, .layer = c->layer};
         if (rc == CLI_OK)
-            rc = bench_cell_pages(&s->g, k->entry, &k->layer);
+            rc = bench_cell_pages(&s->g, k->entry, &k->layer, &k->is_turned);
     }
     attn_selection_free(sel);
     return rc;
@@ -201,7 +202,8 @@ time_contestant(run_state *s, contest *c, struct contestant *k)
                                  .dtype = layer_dtype(&c->layer.head),
                                  .requests = t->requests,
                                  .num_reqs = t->num_reqs,
-                                 .threads = s->threads};
+                                 .threads = s->threads,
+                                 .is_turned = k->is_turned};
         if (t->phase != c->phase)
             continue;
         if (bench_cell_time(s->h.registry, &cell, &s->how, &r, &err))

@@ -92,7 +92,7 @@ copies_for(const attn_bench *b)
 {
     if (b->wanted == ATTN_CACHE_WARM || b->cache_bytes <= 0)
         return 1;
-    double n = 4 * b->llc / b->cache_bytes + 1;
+    double n = (double)attn_roof_cold() / b->cache_bytes + 1;
     const double room = (double)MAX_COPY_BYTES / b->cache_bytes;
     n = n > room ? room : n;
     return n < 1 ? 1 : n > MAX_COPIES ? MAX_COPIES : (uint32_t)n;

@@ -143,8 +143,8 @@ attn_roof_cache(void)
     return n > 0 ? (size_t)n : DEFAULT_CACHE;
 }
 
-static size_t
-enough_bytes(void)
+size_t
+attn_roof_cold(void)
 {
     const size_t n = 4 * attn_roof_cache();
     return n > LEAST_BYTES ? n : LEAST_BYTES;
@@ -153,7 +153,7 @@ enough_bytes(void)
 attn_status
 attn_roof_reader_create(uint32_t n, attn_roof_reader **reader, attn_error *err)
 {
-    const size_t part = enough_bytes() / n / STRIDE * STRIDE + STRIDE;
+    const size_t part = attn_roof_cold() / n / STRIDE * STRIDE + STRIDE;
     attn_roof_reader *r = calloc(1, sizeof *r);
     worker *w = calloc(n, sizeof *w);
     uint8_t *data = r && w ? mmap(NULL, part * n, PROT_READ | PROT_WRITE,

@@ -23,6 +23,10 @@ attn_roof_loop attn_roof_bf16(void);
 /* [any] Bytes of the last-level cache that a core of this machine sees. */
 size_t attn_roof_cache(void);
 
+/* [any] Bytes of an array, read again and again, of which that cache holds
+ * little: it does not always forget the oldest. */
+size_t attn_roof_cold(void);
+
 /* [any] Reads `bytes` (a multiple of 1024) once; returns something of it. */
 uint64_t attn_roof_read(const void *data, size_t bytes);
 

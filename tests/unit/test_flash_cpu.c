@@ -269,6 +269,49 @@ START_TEST(poison)
 }
 END_TEST
 
+/* Pages so long that bf16 caches are streamed, with requests that end and
+ * begin inside their pieces. */
+static flash_case
+streamed_case(uint32_t heads, uint32_t dim)
+{
+    flash_case c = base_case(BF16);
+    c.heads = heads, c.dim = c.dim_v = dim;
+    c.block_size = dim == 64 ? 1024 : 512;
+    c.query_len[1] = 2, c.query_len[4] = 4;
+    c.seq_len[0] = 1301, c.seq_len[1] = 1030, c.seq_len[4] = 2048;
+    return c;
+}
+
+static void
+streams_of(int level, uint32_t heads, uint32_t dim)
+{
+    const flash_case base = streamed_case(heads, dim);
+    flash_case c = base;
+    prove(level, &c, "streamed");
+    c.block_size = dim == 64 ? 1500 : 700;
+    prove(level, &c, "streamed, pages that are not whole vectors");
+    c = base, c.window_left = 777;
+    prove(level, &c, "streamed, window");
+    c = base, c.causal = 0, c.dim_v = 192 - dim, c.block_size = 1024;
+    prove(level, &c, "streamed, another V");
+    c = base, c.softcap = 3, c.alibi = 1, c.sinks = 1;
+    prove(level, &c, "streamed, softcap, ALiBi and sinks");
+    c = base, c.ranges = 1;
+    prove(level, &c, "streamed, prefix ranges");
+    poison_of(level, &base, "streamed");
+}
+
+START_TEST(streams)
+{
+    const uint32_t heads[] = {2, 4, 6, 8, 14};
+    if (_i < CPU_ISA_AVX512BF16)
+        return;
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
+        streams_of(_i, heads[i], i % 2 ? 64 : 128);
+    streams_of(_i, 8, 128);
+}
+END_TEST
+
 /* ------------------------------------------------------------ bit for bit */
 
 /* Request r of case a and request s of case b: the same bits in out and lse? */
@@ -290,9 +333,9 @@ same_bits(const flash_case *c, const flash_data *a, uint32_t r,
 }
 
 static void
-invariance_of(int level, attn_dtype type)
+invariance_of(int level, const flash_case *given)
 {
-    const flash_case c = base_case(type);
+    const flash_case c = *given;
     driver *d = open_level(level);
     flash_data *first = flash_data_create(&c);
     ck_assert_int_eq(driver_run(d, &c, first, 1, NULL), ATTN_OK);
@@ -330,9 +373,10 @@ invariance_of(int level, attn_dtype type)
 
 START_TEST(invariance)
 {
-    invariance_of(_i, F32);
-    invariance_of(_i, F16);
-    invariance_of(_i, BF16);
+    const flash_case cases[] = {base_case(F32), base_case(F16), base_case(BF16),
+                                streamed_case(8, 128)};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        invariance_of(_i, &cases[i]);
 }
 END_TEST
 
@@ -491,6 +535,7 @@ main(void)
     tcase_add_loop_test(t, far_positions, 0, levels);
     tcase_add_loop_test(t, short_f32, 0, levels);
     tcase_add_loop_test(t, poison, 0, levels);
+    tcase_add_loop_test(t, streams, 0, levels);
     tcase_add_loop_test(t, invariance, 0, levels);
     tcase_add_loop_test(t, fp8_through_kernels, 0, levels);
     tcase_add_loop_test(t, fp8_codes, 0, 2);

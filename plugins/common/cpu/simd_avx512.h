@@ -233,6 +233,12 @@ vf_store_h_n(cpu_type t, void *p, vf v, size_t n)
 }
 
 CPU_INLINE vf
+vf_add_pairs(vf a, vf b)
+{
+    return _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+}
+
+CPU_INLINE vf
 vf_add_pairs_pd(vf a, vf b)
 {
     const __m512d x = _mm512_castps_pd(a), y = _mm512_castps_pd(b);
@@ -252,8 +258,7 @@ vf_reduce(const vf x[16])
     vf y[8], z[4];
     CPU_UNROLL
     for (int i = 0; i < 8; i++)
-        y[i] = _mm512_add_ps(_mm512_unpacklo_ps(x[2 * i], x[2 * i + 1]),
-                             _mm512_unpackhi_ps(x[2 * i], x[2 * i + 1]));
+        y[i] = vf_add_pairs(x[2 * i], x[2 * i + 1]);
     CPU_UNROLL
     for (int i = 0; i < 4; i++)
         z[i] = vf_add_pairs_pd(y[2 * i], y[2 * i + 1]);

@@ -18,6 +18,7 @@
 #define FLASH_WIDE_PAD 32     /* doubles beyond them: steps are whole */
 #define FLASH_DECODE_ROWS 16  /* a block of at most so many rows reads the cache in place */
 #define FLASH_DECODE_HEADS 16 /* most KV heads of a decode task */
+#define FLASH_STREAM_KEYS 512 /* most keys of a page that are streamed at a time */
 
 /* Values of the plugin's options. */
 typedef struct flash_options {
@@ -135,6 +136,9 @@ void flash_scratch_plan(flash_scratch *layout, const flash_shape *shape,
 
 /* KV heads that a decode task can hold. */
 uint32_t flash_decode_heads(const flash_shape *shape);
+
+/* Bytes of a page's keys of these heads, where a key of a head has head_bytes. */
+uint64_t flash_run_bytes(uint32_t kv_heads, uint64_t head_bytes, uint32_t block_size);
 
 /* Keys that query token i of a request sees: [*lo, *hi). */
 void flash_visible(const flash_job *job, uint32_t req, uint32_t i, int32_t *lo, int32_t *hi);

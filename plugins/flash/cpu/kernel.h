@@ -345,7 +345,7 @@ work_finish(const work *w)
     }
 }
 
-#include "flash/cpu/kernel_decode.h"
+#include "flash/cpu/kernel_heads.h"
 #if WORD_SIZE == 1
 #include "flash/cpu/kernel_wide.h"
 #endif
@@ -384,6 +384,8 @@ merge_row(const flash_job *job, const flash_merge *merge, uint32_t count, uint32
     float max = stat[0], sum = stat[1];
     for (uint32_t s = 1; s < merge->splits; s++) {
         const float *from = o + s * stride * shape->cols, *other = stat + s * stride * 2;
+        for (uint32_t i = 0; i < shape->cols && s + 1 < merge->splits; i += VF_LANES)
+            __builtin_prefetch(from + stride * shape->cols + i); /* another core's, mostly */
         const float top = other[0] > max ? other[0] : max, shift = top == -INFINITY ? 0 : top;
         const float a = exp2f(max - shift), b = exp2f(other[0] - shift);
         for (uint32_t i = 0; i < shape->cols; i += VF_LANES)

@@ -13,10 +13,11 @@
 
 /* Up to four query rows at work. */
 typedef struct decode_chunk {
-    uint32_t row, rows;   /* first, and how many are real */
-    float *q, *o, *scale; /* scale: per lane, of the old sums */
-    vf max, sum;          /* per lane; max is equal within a row */
-    vf slope;             /* per lane, for ALiBi */
+    uint32_t row, rows;    /* first, and how many are real */
+    float *q, *o, *p;      /* p: weights of the tile */
+    float scale[VF_LANES]; /* per lane, of the old sums */
+    vf max, sum;           /* per lane; max is equal within a row */
+    vf slope;              /* per lane, for ALiBi */
     int32_t lo[VF_LANES], hi[VF_LANES], position[VF_LANES]; /* per lane: what the row sees */
     int32_t all_lo, all_hi;                                 /* keys that every row sees */
 } decode_chunk;
@@ -174,6 +175,15 @@ decode_transform(const work *w, const decode_chunk *c, const int rows, int32_t k
     return vf_lt_select(at, decode_from(c->hi, key), x, vf_set1(-INFINITY));
 }
 
+CPU_INLINE vf
+decode_row_max(const int rows, vf max)
+{
+    CPU_UNROLL
+    for (int step = 1; step < VF_LANES / rows; step *= 2)
+        max = vf_max(max, vf_swap(max, step));
+    return max;
+}
+
 /* Scores of the tile into s; returns their maximum per row. */
 CPU_INLINE vf
 decode_keys(const cpu_type t, const int rows, const work *w, const decode_chunk *c, fetch *next)
@@ -187,9 +197,20 @@ decode_keys(const cpu_type t, const int rows, const work *w, const decode_chunk 
         max = vf_max(x, max);
         vf_store(w->s + g * VF_LANES, x);
     }
-    CPU_UNROLL
-    for (int step = 1; step < count; step *= 2)
-        max = vf_max(max, vf_swap(max, step));
+    return decode_row_max(rows, max);
+}
+
+/* Softcap and ALiBi on scores that are in s; returns the maximum per lane. */
+CPU_INLINE vf
+decode_again(const int rows, const work *w, const decode_chunk *c)
+{
+    const int count = VF_LANES / rows;
+    vf max = vf_set1(-INFINITY);
+    for (int k = 0, g = 0; k < w->tile_keys; k += count, g++) {
+        const vf x = decode_transform(w, c, rows, w->tile_lo + k, vf_load(w->s + g * VF_LANES));
+        max = vf_max(x, max);
+        vf_store(w->s + g * VF_LANES, x);
+    }
     return max;
 }
 
@@ -206,7 +227,7 @@ decode_weights(const int rows, const work *w, decode_chunk *c, vf max)
     for (int g = 0; g < groups; g++) {
         const vf e = WEIGHT_EXP(vf_fma(vf_load(w->s + g * VF_LANES), mul, sub));
         sum = vf_add(sum, e);
-        weight_store(w->p, g, e);
+        weight_store(c->p, g, e);
     }
     c->max = top;
     c->sum = sum;
@@ -225,7 +246,7 @@ decode_panel(const cpu_type t, const int rows, const int vecs, const work *w, co
     const size_t part = line / (size_t)rows; /* of the fetches, beside each row */
     const size_t head = w->value_head + col * cpu_type_size(t);
     const void *const *at = w->value_rows;
-    const float *weights = w->p;
+    const float *weights = c->p;
     vf acc[4][GEMM_VECS];
     CPU_UNROLL
     for (int r = 0; r < rows; r++) {
@@ -283,7 +304,7 @@ decode_hidden(const work *w, const decode_chunk *c, int rows)
         for (uint32_t r = 0; r < c->rows; r++)
             if (hidden_sees(w, c->row + r, i))
                 hidden_add(w, i,
-                           hidden_weight(w->p, (size_t)(i / count * VF_LANES + i % count) +
+                           hidden_weight(c->p, (size_t)(i / count * VF_LANES + i % count) +
                                                    r * (size_t)count),
                            values_place, c->o + (size_t)r * w->shape->cols);
 }
@@ -380,96 +401,6 @@ chunk_close(const work *w, const decode_chunk *c)
         w->max[c->row + r] = max[r * count];
         w->sum[c->row + r] = total;
         values_order(w->shape->kv_type, c->o + (size_t)r * w->shape->cols, w->shape->cols);
-    }
-}
-
-/* A KV head of the block, and its rows in chunks. */
-typedef struct decode_head {
-    work w;
-    decode_chunk chunks[FLASH_DECODE_ROWS / 4 + 1];
-    uint32_t num;
-} decode_head;
-
-static void
-head_open(decode_head *h, const flash_job *job, const flash_block *block, uint32_t kv_head,
-          char *scratch, uint32_t first_row, float *scale)
-{
-    work_open(&h->w, job, block, kv_head, scratch, first_row);
-    h->num = 0;
-#ifdef WORDS_TWO
-    for (uint32_t r = 0; WORDS_TWO(job->shape->kv_type) && r < h->w.rows; r++)
-        queries_order(h->w.q + (size_t)r * job->shape->pitch, job->shape->words);
-#endif
-    for (uint32_t r = 0; r < h->w.rows; r += 4, h->num++) {
-        chunk_open(&h->w, &h->chunks[h->num], r);
-        h->chunks[h->num].scale = scale;
-    }
-}
-
-/* What the head reads of the tile: the rows that all heads share, or, where the tile has an edge,
- * its own. */
-static void
-head_tile(work *w, const work *tile)
-{
-    const flash_job *job = w->job;
-    const int32_t lo = tile->tile_lo, keys = tile->tile_keys;
-    w->tile_lo = lo;
-    w->tile_keys = keys;
-    w->key_head = (size_t)(w->kv_head * job->k.stride[2]);
-    w->value_head = (size_t)(w->kv_head * job->v.stride[2]);
-    w->hidden = 0;
-    if (keys % KEY_ALIGN == 0 && lo >= w->all_lo && lo + keys <= w->all_hi)
-        return;
-    w->key_head = w->value_head = 0;
-    tile_rows(w, lo, keys);
-    hidden_take(w);
-}
-
-static void
-tile_pass(decode_head *heads, uint32_t count, work *tile, int32_t lo, int32_t keys, fetch *next)
-{
-    tile_rows(tile, lo, keys);
-    for (uint32_t i = 0; i < count; i++) {
-        decode_head *h = &heads[i];
-        head_tile(&h->w, tile);
-        for (uint32_t n = 0; n < h->num; n++)
-            decode_tile_any(&h->w, &h->chunks[n], n == 0 ? next : NULL);
-    }
-}
-
-/* The heads of the task, tile by tile: all of them side by side where the cache lies token by
- * token, else one after the other. What a head computes does not depend on the others. */
-static void
-kernel_decode(const flash_job *job, const flash_task *task, char *scratch)
-{
-    const flash_block *block = task->block;
-    const int32_t step = (int32_t)job->shape->decode_tile;
-    const uint32_t padded = (block->count * job->shape->group + 3) / 4 * 4;
-    const uint32_t count = task->count, beside = fetch_apart(job) ? 1 : count;
-    decode_head heads[FLASH_DECODE_HEADS];
-    float scale[VF_LANES];
-    fetch next = {.job = job};
-    for (uint32_t i = 0; i < count; i++)
-        head_open(&heads[i], job, block, task->kv_head + i, scratch, i * padded, scale);
-    work tile = heads[0].w;
-    tile.kv_head = 0;
-    for (uint32_t i = 0; i < count; i += beside)
-        for (int32_t lo = block->lo; lo < block->hi; lo += step) {
-            if (block->hi - lo > step)
-                fetch_tile(&next, block, task->kv_head + i, beside, lo + step);
-            else if (i + beside < count)
-                fetch_tile(&next, block, task->kv_head + i + beside, beside, block->lo);
-            else if (task->next)
-                fetch_tile(&next, task->next, task->next_head, beside, task->next->lo);
-            else
-                fetch_nothing(&next);
-            tile_pass(heads + i, beside, &tile, lo, block->hi - lo < step ? block->hi - lo : step,
-                      &next);
-        }
-    for (uint32_t i = 0; i < count; i++) {
-        for (uint32_t n = 0; n < heads[i].num; n++)
-            chunk_close(&heads[i].w, &heads[i].chunks[n]);
-        work_finish(&heads[i].w);
     }
 }
 

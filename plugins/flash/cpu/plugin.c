@@ -93,6 +93,17 @@ fill_cache(attn_cache_spec *cache, const char *name, const attn_flash_layer *l, 
     cache->bytes_per_block = (uint64_t)(size * heads) * dim * (l->kv_dtype.bits / 8);
 }
 
+/* Runs so long that their starts cost little: doc/performance.md, "Runs". */
+static uint32_t
+preferred_block_size(const attn_flash_layer *l)
+{
+    const uint64_t head_bytes = (uint64_t)l->head_dim * l->kv_dtype.bits / 8;
+    uint32_t size = 64;
+    while (size < 512 && flash_run_bytes(l->num_kv_heads, head_bytes, size) < 1u << 20)
+        size *= 2;
+    return size;
+}
+
 attn_status
 flash_kv_spec(const attn_backend *self, const attn_layer *layer, attn_kv_spec *spec)
 {
@@ -102,7 +113,7 @@ flash_kv_spec(const attn_backend *self, const attn_layer *layer, attn_kv_spec *s
         return status;
     spec->num_caches = 2;
     spec->block_sizes = (attn_range){1, 65536, 1};
-    spec->preferred_block_size = 64;
+    spec->preferred_block_size = preferred_block_size(l);
     fill_cache(&spec->caches[0], "k", l, l->head_dim);
     fill_cache(&spec->caches[1], "v", l, l->head_dim_v);
     return ATTN_OK;

@@ -34,14 +34,22 @@ flash_decode_heads(const flash_shape *shape)
     return shape->kv_heads < FLASH_DECODE_HEADS ? shape->kv_heads : FLASH_DECODE_HEADS;
 }
 
-/* Two tiles of all heads of a task stay together in the second-level cache, half of its 1 MiB. A
- * tile costs each head its sums, read and written, so that few keys are dear. */
+uint64_t
+flash_run_bytes(uint32_t kv_heads, uint64_t head_bytes, uint32_t block_size)
+{
+    const uint32_t heads = kv_heads < FLASH_DECODE_HEADS ? kv_heads : FLASH_DECODE_HEADS;
+    return heads * head_bytes * block_size;
+}
+
+/* A tile of all heads of a task is 128 KiB: it, the next one and what the other thread of the core
+ * holds share a second-level cache of 1 MiB. A tile costs each head its sums, read and written, so
+ * that few keys are dear. */
 static uint32_t
 decode_tile(const flash_shape *shape)
 {
     const uint32_t size = (uint32_t)cpu_type_size(shape->kv_type);
     const uint32_t key = flash_decode_heads(shape) * (shape->dim + shape->dim_v) * size;
-    return key <= 4096 ? 64 : key <= 8192 ? 32 : 16;
+    return key <= 2048 ? 64 : key <= 4096 ? 32 : 16;
 }
 
 void
@@ -95,8 +103,12 @@ flash_scratch_plan(flash_scratch *layout, const flash_shape *shape, const flash_
     layout->q = flash_take(&at, rows * shape->pitch * f);
     layout->k = flash_take(&at, tile * shape->pitch * f);
     layout->v = flash_take(&at, tile / kernel->word_size * value_cols * f);
-    layout->s = flash_take(&at, kernel->row_tile * tile * f);
-    layout->p = flash_take(&at, kernel->row_tile * (tile / kernel->word_size) * f);
+    const size_t s = kernel->row_tile * tile;
+    layout->s = flash_take(&at, (s > 4 * FLASH_STREAM_KEYS ? s : 4 * FLASH_STREAM_KEYS) * f);
+    /* streamed pieces keep the weights of all rows */
+    const size_t streamed = kernel->word_size == 2 ? FLASH_STREAM_KEYS : 0;
+    const size_t least_p = rows * streamed / 2, p = kernel->row_tile * tile / kernel->word_size;
+    layout->p = flash_take(&at, (p > least_p ? p : least_p) * f);
     layout->o = flash_take(&at, rows * shape->cols * f);
     layout->max = flash_take(&at, rows * f);
     layout->sum = flash_take(&at, rows * f);
