@@ -18,10 +18,11 @@ static driver *
 open_level(int level)
 {
     const attn_key_value options[] = {{"isa", cpu_isa_name((cpu_isa)level)},
+                                      {"decode", "stream"},
                                       {"split_keys", "64"},
                                       {"query_rows", "40"},
                                       {"max_splits", "5"}};
-    driver *d = driver_open(options, 4);
+    driver *d = driver_open(options, 5);
     ck_assert_ptr_nonnull(d);
     return d;
 }

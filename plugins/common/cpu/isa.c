@@ -58,11 +58,24 @@ detect(void)
         return CPU_ISA_AVX512VBMI;
     return CPU_ISA_AMX;
 }
+
+int
+cpu_is_amd(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(0, &a, &b, &c, &d) && b == signature_AMD_ebx;
+}
 #else
 static cpu_isa
 detect(void)
 {
     return CPU_ISA_GENERIC;
+}
+
+int
+cpu_is_amd(void)
+{
+    return 0;
 }
 #endif
 

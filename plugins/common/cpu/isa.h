@@ -24,6 +24,9 @@ typedef enum cpu_isa {
 /* [any] The highest level this process can run. Asks the kernel for AMX state the first time. */
 cpu_isa cpu_isa_best(void);
 
+/* [any] 1 on a processor of AMD's. */
+int cpu_is_amd(void);
+
 /* [any] "generic", "avx2", ... */
 const char *cpu_isa_name(cpu_isa isa);
 

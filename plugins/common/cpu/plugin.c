@@ -48,6 +48,13 @@ cpu_read_isa(const attn_key_value *values, uint32_t num, cpu_isa *isa, attn_erro
     return ATTN_OK;
 }
 
+const char *
+cpu_read_text(const attn_key_value *values, uint32_t num, const char *key, const char *otherwise)
+{
+    const char *value = value_of(values, num, key);
+    return value ? value : otherwise;
+}
+
 uint32_t
 cpu_read_u32(const attn_key_value *values, uint32_t num, const char *key, uint32_t otherwise)
 {

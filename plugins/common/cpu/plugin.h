@@ -19,6 +19,10 @@ attn_status cpu_read_isa(const attn_key_value *values, uint32_t num, cpu_isa *is
 uint32_t cpu_read_u32(const attn_key_value *values, uint32_t num, const char *key,
                       uint32_t otherwise);
 
+/* [any] The same for a text, which lives as long as the options. */
+const char *cpu_read_text(const attn_key_value *values, uint32_t num, const char *key,
+                          const char *otherwise);
+
 /* Members of the plugin's table. Nothing is allocated. */
 attn_status cpu_open(attn_device device, attn_ctx **ctx, attn_error *err);
 void cpu_close(attn_ctx *ctx);

@@ -3,24 +3,6 @@
 
 #include <stdlib.h>
 
-static void
-set_shape(flash_shape *shape, const attn_flash_layer *layer)
-{
-    *shape = (flash_shape){.heads = layer->num_heads,
-                           .kv_heads = layer->num_kv_heads,
-                           .dim = layer->head_dim,
-                           .dim_v = layer->head_dim_v,
-                           .block_size = layer->block_size,
-                           .causal = layer->causal,
-                           .window_left = layer->window_left,
-                           .window_right = layer->window_right,
-                           .scale = layer->scale,
-                           .softcap = layer->softcap,
-                           .q_type = cpu_type_of(layer->q_dtype),
-                           .kv_type = cpu_type_of(layer->kv_dtype),
-                           .out_type = cpu_type_of(layer->out_dtype)};
-}
-
 static attn_status
 builder_create(attn_ctx *ctx, const attn_backend *self, const attn_layer *layer,
                const attn_limits *limits, attn_builder **builder, attn_error *err)
@@ -40,7 +22,7 @@ builder_create(attn_ctx *ctx, const attn_backend *self, const attn_layer *layer,
     b->options = *flash_get_options();
     b->limits = *limits;
     b->features = layer->features;
-    set_shape(&b->shape, (const attn_flash_layer *)layer);
+    flash_shape_take(&b->shape, (const attn_flash_layer *)layer);
     b->kernel = flash_kernel_pick(b->options.isa, b->shape.q_type, b->shape.kv_type);
     flash_shape_plan(&b->shape, b->kernel, &b->options);
     flash_scratch_plan(&b->layout, &b->shape, b->kernel);

@@ -26,6 +26,7 @@ typedef struct flash_options {
     uint32_t query_rows; /* wanted rows (tokens x heads of a group) of a block */
     uint32_t split_keys; /* least keys of a split */
     uint32_t max_splits;
+    int streams; /* 1: long pages are streamed: kernel_stream.h */
 } flash_options;
 
 /* What is fixed for a layer under one kernel. A word is what a matrix operand is made of: one
@@ -41,6 +42,7 @@ typedef struct flash_shape {
     uint32_t decode_tile; /* keys read in place at a time */
     uint32_t tokens;      /* query tokens of a block */
     uint32_t rows;        /* tokens * group */
+    uint32_t streams;     /* 1: pages are streamed where their strides allow it */
     uint32_t causal;
     int32_t window_left, window_right; /* -1: no limit */
     float scale, softcap;
@@ -137,8 +139,13 @@ void flash_scratch_plan(flash_scratch *layout, const flash_shape *shape,
 /* KV heads that a decode task can hold. */
 uint32_t flash_decode_heads(const flash_shape *shape);
 
-/* Bytes of a page's keys of these heads, where a key of a head has head_bytes. */
-uint64_t flash_run_bytes(uint32_t kv_heads, uint64_t head_bytes, uint32_t block_size);
+/* The layer's own fields of a shape. */
+void flash_shape_take(flash_shape *shape, const attn_flash_layer *layer);
+
+/* The page size that this kernel prefers, and whether it wants pages head by head: it would stream
+ * them. */
+uint32_t flash_preferred_page(const flash_shape *shape, const flash_kernel *kernel,
+                              const flash_options *options, int *head_by_head);
 
 /* Keys that query token i of a request sees: [*lo, *hi). */
 void flash_visible(const flash_job *job, uint32_t req, uint32_t i, int32_t *lo, int32_t *hi);

@@ -5,32 +5,24 @@
  * each line once, in the order of memory, with little more than one load a line, and that asks for
  * nothing itself. So queries and sums stay in registers, and a piece of a page is read as it lies:
  * the keys of all heads, then the values of all heads. Each run of a page costs the stream a start:
- * long ones (flash_kv_spec) are worth it, short ones are not. */
+ * long ones (shape.c) are worth it, short ones are not. */
 #ifndef FLASH_CPU_KERNEL_STREAM_H
 #define FLASH_CPU_KERNEL_STREAM_H
 
-#define STREAM_LEAST (256u << 10) /* bytes of a run */
-#define STREAM_LINE 64            /* bytes: a vector of words */
-#define STREAM_LINES 4            /* most of a row */
-#define STREAM_NEAR 12            /* lines of sums that registers hold, of all rows */
+#define STREAM_LINE 64 /* bytes: a vector of words */
+#define STREAM_LINES 4 /* most of a row */
+#define STREAM_NEAR 12 /* lines of sums that registers hold, of all rows */
 /* The value is loaded once and not again from memory in each product. */
 #define STREAM_KEEP(x) __asm__ volatile("" : "+v"(x))
 /* What is in memory stays there: registers are for the sums that need them. */
 #define STREAM_MEMORY __asm__ volatile("" ::: "memory")
 
 static int
-stream_dim(uint32_t dim)
-{
-    return dim == 64 || dim == 128;
-}
-
-static int
 stream_fits(const flash_job *job)
 {
     const flash_shape *s = job->shape;
-    return s->kv_type == CPU_BF16 && stream_dim(s->dim) && stream_dim(s->dim_v) &&
-           flash_run_bytes(s->kv_heads, 2 * (uint64_t)s->dim, s->block_size) >= STREAM_LEAST &&
-           job->k.stride[1] == 2 * (int64_t)s->dim && job->v.stride[1] == 2 * (int64_t)s->dim_v;
+    return s->streams && job->k.stride[1] == 2 * (int64_t)s->dim &&
+           job->v.stride[1] == 2 * (int64_t)s->dim_v;
 }
 
 /* Keys from lo on that are read as they lie: whole vectors of scores, which every row sees whole,

@@ -4,6 +4,7 @@
 #include "common/cpu/plugin.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const attn_host *the_host;
 static flash_options options;
@@ -79,29 +80,22 @@ flash_check(const attn_backend *self, const char *arch, const attn_layer *layer,
     return r->count ? ATTN_E_UNSUPPORTED : ATTN_OK;
 }
 
-/* Keys of a head follow each other: a decode step reads them in one run. */
 static void
-fill_cache(attn_cache_spec *cache, const char *name, const attn_flash_layer *l, uint32_t dim)
+fill_cache(attn_cache_spec *cache, const char *name, const attn_flash_layer *l, uint32_t dim,
+           int head_by_head)
 {
     const int64_t size = l->block_size, heads = l->num_kv_heads;
     *cache = (attn_cache_spec){.dtype = l->kv_dtype,
                                .ndim = 3,
                                .shape = {size, heads, dim},
-                               .strides = {dim, size * dim, 1},
+                               .strides = {heads * dim, dim, 1},
                                .alignment = FLASH_ALIGN};
+    if (head_by_head) {
+        cache->strides[0] = dim;
+        cache->strides[1] = size * dim;
+    }
     attn_text_copy(cache->name, sizeof cache->name, name);
     cache->bytes_per_block = (uint64_t)(size * heads) * dim * (l->kv_dtype.bits / 8);
-}
-
-/* Runs so long that their starts cost little: doc/performance.md, "Runs". */
-static uint32_t
-preferred_block_size(const attn_flash_layer *l)
-{
-    const uint64_t head_bytes = (uint64_t)l->head_dim * l->kv_dtype.bits / 8;
-    uint32_t size = 64;
-    while (size < 512 && flash_run_bytes(l->num_kv_heads, head_bytes, size) < 1u << 20)
-        size *= 2;
-    return size;
 }
 
 attn_status
@@ -109,13 +103,18 @@ flash_kv_spec(const attn_backend *self, const attn_layer *layer, attn_kv_spec *s
 {
     const attn_flash_layer *l = (const attn_flash_layer *)layer;
     const attn_status status = flash_check(self, NULL, layer, NULL);
+    flash_shape shape;
+    int head_by_head;
     if (status)
         return status;
+    flash_shape_take(&shape, l);
     spec->num_caches = 2;
     spec->block_sizes = (attn_range){1, 65536, 1};
-    spec->preferred_block_size = preferred_block_size(l);
-    fill_cache(&spec->caches[0], "k", l, l->head_dim);
-    fill_cache(&spec->caches[1], "v", l, l->head_dim_v);
+    spec->preferred_block_size =
+        flash_preferred_page(&shape, flash_kernel_pick(options.isa, shape.q_type, shape.kv_type),
+                             &options, &head_by_head);
+    fill_cache(&spec->caches[0], "k", l, l->head_dim, head_by_head);
+    fill_cache(&spec->caches[1], "v", l, l->head_dim_v, head_by_head);
     return ATTN_OK;
 }
 
@@ -139,8 +138,18 @@ static const attn_backend backend = {
         .lo = l, .hi = h, .help = t                                                         \
     }
 
+static const attn_option option_decode = {
+    .struct_size = sizeof option_decode,
+    .type = ATTN_OPTION_CHOICE,
+    .name = "decode",
+    .value = "auto",
+    .choices = "auto|fetch|stream",
+    .help = "long pages of bf16, head by head: asked of memory a tile ahead, or left to the "
+            "processor's own stream (auto: on AMD)"};
+
 static const attn_option *const option_list[] = {
     &cpu_option_isa,
+    &option_decode,
     OPTION_INT("query_rows", "192", 16, 4096,
                "rows (query tokens x heads of a KV head) computed on one packing of the keys"),
     OPTION_INT("split_keys", "1024", 64, 1048576, "least keys of a split of a decode request"),
@@ -154,11 +163,14 @@ init(const attn_host *host, const attn_key_value *values, uint32_t num, attn_err
     const attn_status status = cpu_read_isa(values, num, &isa, err);
     if (status)
         return status;
+    const char *decode = cpu_read_text(values, num, "decode", "auto");
     the_host = host;
     options = (flash_options){.isa = isa,
                               .query_rows = cpu_read_u32(values, num, "query_rows", 192),
                               .split_keys = cpu_read_u32(values, num, "split_keys", 1024),
-                              .max_splits = cpu_read_u32(values, num, "max_splits", 16)};
+                              .max_splits = cpu_read_u32(values, num, "max_splits", 16),
+                              .streams = strcmp(decode, "auto") ? !strcmp(decode, "stream")
+                                                                : cpu_is_amd()};
     return ATTN_OK;
 }
 

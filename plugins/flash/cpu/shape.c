@@ -22,6 +22,10 @@ flash_kernel_pick(cpu_isa isa, cpu_type q, cpu_type kv)
     return &flash_f32_generic;
 }
 
+/* A run costs the processor's stream a start; shorter ones are better asked for. */
+#define LEAST_RUN (256u << 10)
+#define PREFERRED_RUN (1u << 20)
+
 static uint32_t
 round_up(uint32_t n, uint32_t to)
 {
@@ -34,11 +38,47 @@ flash_decode_heads(const flash_shape *shape)
     return shape->kv_heads < FLASH_DECODE_HEADS ? shape->kv_heads : FLASH_DECODE_HEADS;
 }
 
-uint64_t
-flash_run_bytes(uint32_t kv_heads, uint64_t head_bytes, uint32_t block_size)
+void
+flash_shape_take(flash_shape *shape, const attn_flash_layer *layer)
 {
-    const uint32_t heads = kv_heads < FLASH_DECODE_HEADS ? kv_heads : FLASH_DECODE_HEADS;
-    return heads * head_bytes * block_size;
+    *shape = (flash_shape){.heads = layer->num_heads,
+                           .kv_heads = layer->num_kv_heads,
+                           .dim = layer->head_dim,
+                           .dim_v = layer->head_dim_v,
+                           .block_size = layer->block_size,
+                           .causal = layer->causal,
+                           .window_left = layer->window_left,
+                           .window_right = layer->window_right,
+                           .scale = layer->scale,
+                           .softcap = layer->softcap,
+                           .q_type = cpu_type_of(layer->q_dtype),
+                           .kv_type = cpu_type_of(layer->kv_dtype),
+                           .out_type = cpu_type_of(layer->out_dtype)};
+}
+
+static int
+can_stream(const flash_shape *s, const flash_kernel *kernel, const flash_options *options)
+{
+    return options->streams && kernel->word_size == 2 && s->kv_type == CPU_BF16 &&
+           (s->dim == 64 || s->dim == 128) && (s->dim_v == 64 || s->dim_v == 128);
+}
+
+/* Bytes of the keys of a page that a task reads together: a run of memory. */
+static uint64_t
+run_bytes(const flash_shape *shape, uint32_t page)
+{
+    return (uint64_t)flash_decode_heads(shape) * shape->dim * cpu_type_size(shape->kv_type) * page;
+}
+
+uint32_t
+flash_preferred_page(const flash_shape *shape, const flash_kernel *kernel,
+                     const flash_options *options, int *head_by_head)
+{
+    uint32_t page = 64;
+    *head_by_head = can_stream(shape, kernel, options);
+    while (*head_by_head && page < FLASH_STREAM_KEYS && run_bytes(shape, page) < PREFERRED_RUN)
+        page *= 2;
+    return page;
 }
 
 /* A tile of all heads of a task is 128 KiB: it, the next one and what the other thread of the core
@@ -63,6 +103,8 @@ flash_shape_plan(flash_shape *shape, const flash_kernel *kernel, const flash_opt
     const uint32_t widest = shape->dim > shape->dim_v ? shape->dim : shape->dim_v;
     shape->key_tile = widest / kernel->word_size <= 128 ? 256 : 128;
     shape->decode_tile = decode_tile(shape);
+    shape->streams =
+        can_stream(shape, kernel, options) && run_bytes(shape, shape->block_size) >= LEAST_RUN;
     shape->tokens = options->query_rows / shape->group;
     if (shape->tokens == 0)
         shape->tokens = 1;
