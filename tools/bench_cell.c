@@ -70,13 +70,13 @@ bench_cell_pages(const grid *g, const attn_entry *entry, attn_any_layer *layer,
     char text[16];
     if (attn_kv_spec_get(entry, &layer->head, &spec, NULL))
         return CLI_OK; /* a layer it refuses is told of when it is run */
-    *is_turned = is_head_by_head(&spec);
-    if (grid_value(g, 0, "block_size") || !spec.preferred_block_size)
-        return CLI_OK;
     snprintf(text, sizeof text, "%u", spec.preferred_block_size);
-    if (attn_layer_set(layer, "block_size", text, &err) ||
-        attn_layer_finish(layer, &err))
+    if (!grid_value(g, 0, "block_size") && spec.preferred_block_size &&
+        (attn_layer_set(layer, "block_size", text, &err) ||
+         attn_layer_finish(layer, &err) ||
+         attn_kv_spec_get(entry, &layer->head, &spec, &err)))
         return cli_fail_error(&err);
+    *is_turned = is_head_by_head(&spec);
     return CLI_OK;
 }
 

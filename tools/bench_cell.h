@@ -19,8 +19,8 @@ int bench_cell_layer(const cli_args *args, const grid *g, size_t index,
                      const char *family, attn_any_layer *layer);
 
 /* Pages as the backend prefers them, as an engine that asks it would make them:
- * of its size, unless the grid has one, and *is_turned 1 where it wants them
- * head by head. CLI_OK or a code after the message. */
+ * of its size, unless the grid has one, and *is_turned 1 where it wants pages
+ * of this size head by head. CLI_OK or a code after the message. */
 int bench_cell_pages(const grid *g, const attn_entry *entry,
                      attn_any_layer *layer, uint32_t *is_turned);
 

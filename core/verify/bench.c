@@ -11,7 +11,7 @@
 #include "verify/trial.h"
 
 #define CHECKED_ROWS 64
-#define MAX_COPIES 64u
+#define MAX_COPIES 256u
 #define MAX_COPY_BYTES (2048ull << 20)
 #define MAX_CACHES 2
 #define LEAST_SAMPLES 5u
@@ -87,12 +87,19 @@ is_cache(const char *name)
            !strcmp(name, "conv_state");
 }
 
+/* Of a copy's caches, what a step reads. */
+static double
+bytes_read(const attn_bench *b)
+{
+    return b->cost.bytes < b->cache_bytes ? b->cost.bytes : b->cache_bytes;
+}
+
 static uint32_t
 copies_for(const attn_bench *b)
 {
     if (b->wanted == ATTN_CACHE_WARM || b->cache_bytes <= 0)
         return 1;
-    double n = (double)attn_roof_cold() / b->cache_bytes + 1;
+    double n = (double)attn_roof_cold() / bytes_read(b) + 1;
     const double room = (double)MAX_COPY_BYTES / b->cache_bytes;
     n = n > room ? room : n;
     return n < 1 ? 1 : n > MAX_COPIES ? MAX_COPIES : (uint32_t)n;
@@ -141,8 +148,8 @@ take_copy(attn_bench *b, uint32_t k)
 static uint32_t
 cache_reached(const attn_bench *b)
 {
-    return b->copies * b->cache_bytes >= 2 * b->llc ? ATTN_CACHE_COLD
-                                                    : ATTN_CACHE_WARM;
+    return b->copies * bytes_read(b) >= 2 * b->llc ? ATTN_CACHE_COLD
+                                                   : ATTN_CACHE_WARM;
 }
 
 static attn_status

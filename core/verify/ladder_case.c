@@ -272,20 +272,26 @@ attn_ladder_describe(attn_ladder_case *k, const char *what)
 
 /* The pages that an engine would make which asks the backend: long ones may
  * lead to kernels of their own. */
-static void
+static int
 prefer_pages(const attn_climb *c, attn_ladder_case *k)
 {
     attn_kv_spec spec = {.struct_size = sizeof spec};
     const attn_cache_spec *first = &spec.caches[0];
+    attn_any_layer layer = k->layer;
     char text[16];
-    if (attn_kv_spec_get(c->entry, &k->layer.head, &spec, NULL) ||
+    if (attn_kv_spec_get(c->entry, &layer.head, &spec, NULL) ||
         !spec.preferred_block_size)
-        return;
+        return 0;
     snprintf(text, sizeof text, "%u", spec.preferred_block_size);
-    attn_ladder_set(&k->layer, "block_size", text);
+    if (!attn_ladder_set(&layer, "block_size", text) ||
+        attn_layer_finish(&layer, NULL) ||
+        attn_kv_spec_get(c->entry, &layer.head, &spec, NULL))
+        return 0;
+    k->layer = layer;
     k->run_flags &= ~ATTN_RUN_TURNED;
     if (first->ndim == 3 && first->strides[1] > first->strides[0])
         k->run_flags |= ATTN_RUN_TURNED;
+    return 1;
 }
 
 static int
@@ -330,13 +336,12 @@ attn_ladder_case_make(attn_climb *c, uint64_t id, attn_ladder_case *k)
         !set_model(c, k, model, DTYPES[type]))
         return 0;
     set_spec(c, k, spec);
-    const int is_preferred = seed % 3 == 0 && !c->entry->emulated;
-    if (is_preferred)
-        prefer_pages(c, k);
+    const int is_preferred =
+        (seed + model) % 3 == 0 && !c->entry->emulated && prefer_pages(c, k);
     const size_t n = strlen(k->label);
     snprintf(k->label + n, sizeof k->label - n, " %s%s", SPECS[spec].name,
              is_preferred ? ", preferred pages" : "");
-    return attn_layer_finish(&k->layer, NULL) == ATTN_OK;
+    return 1;
 }
 
 attn_call *

@@ -86,7 +86,8 @@ typedef struct attn_cache_spec {
     attn_dtype dtype;
     uint32_t ndim;            /* dimensions inside a block, <= 4 */
     int64_t shape[4];         /* of one block */
-    int64_t strides[4];       /* preferred, in elements; the last is 1 */
+    int64_t strides[4];       /* preferred for this shape, in elements; the last
+                               * is 1 */
     uint64_t bytes_per_block; /* what one block occupies at these strides */
     uint64_t alignment;       /* of a block's first byte, preferred */
 } attn_cache_spec;

@@ -232,6 +232,8 @@ vf_store_h_n(cpu_type t, void *p, vf v, size_t n)
     }
 }
 
+/* Within each quarter a0+a2, b0+b2, a1+a3, b1+b3; of two such, vf_add_pairs_pd makes four sums of
+ * the quarter, in order; vf_add_quarters adds a's quarters in pairs, then b's. */
 CPU_INLINE vf
 vf_add_pairs(vf a, vf b)
 {

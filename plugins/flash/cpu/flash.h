@@ -42,7 +42,7 @@ typedef struct flash_shape {
     uint32_t decode_tile; /* keys read in place at a time */
     uint32_t tokens;      /* query tokens of a block */
     uint32_t rows;        /* tokens * group */
-    uint32_t streams;     /* 1: pages are streamed where their strides allow it */
+    uint32_t streams;     /* 1: pages are streamed if they lie head by head */
     uint32_t causal;
     int32_t window_left, window_right; /* -1: no limit */
     float scale, softcap;
@@ -142,10 +142,9 @@ uint32_t flash_decode_heads(const flash_shape *shape);
 /* The layer's own fields of a shape. */
 void flash_shape_take(flash_shape *shape, const attn_flash_layer *layer);
 
-/* The page size that this kernel prefers, and whether it wants pages head by head: it would stream
- * them. */
+/* The page size that the layer is read best with, whatever it has. */
 uint32_t flash_preferred_page(const flash_shape *shape, const flash_kernel *kernel,
-                              const flash_options *options, int *head_by_head);
+                              const flash_options *options);
 
 /* Keys that query token i of a request sees: [*lo, *hi). */
 void flash_visible(const flash_job *job, uint32_t req, uint32_t i, int32_t *lo, int32_t *hi);

@@ -141,7 +141,7 @@ kernel_decode(const flash_job *job, const flash_task *task, char *scratch)
     const uint32_t padded = (block->count * job->shape->group + 3) / 4 * 4;
     decode_head heads[FLASH_DECODE_HEADS];
 #if WORD_SIZE == 2
-    const int streams = stream_fits(job);
+    int streams = stream_fits(job);
 #else
     const int streams = 0;
 #endif
@@ -152,6 +152,7 @@ kernel_decode(const flash_job *job, const flash_task *task, char *scratch)
     work tile = heads[0].w;
     tile.kv_head = 0;
 #if WORD_SIZE == 2
+    streams = streams && 2 * (tile.all_hi - tile.all_lo) >= block->hi - block->lo;
     if (streams)
         task_stream(job, task, heads, &tile);
     else

@@ -82,7 +82,7 @@ flash_check(const attn_backend *self, const char *arch, const attn_layer *layer,
 
 static void
 fill_cache(attn_cache_spec *cache, const char *name, const attn_flash_layer *l, uint32_t dim,
-           int head_by_head)
+           uint32_t head_by_head)
 {
     const int64_t size = l->block_size, heads = l->num_kv_heads;
     *cache = (attn_cache_spec){.dtype = l->kv_dtype,
@@ -104,17 +104,16 @@ flash_kv_spec(const attn_backend *self, const attn_layer *layer, attn_kv_spec *s
     const attn_flash_layer *l = (const attn_flash_layer *)layer;
     const attn_status status = flash_check(self, NULL, layer, NULL);
     flash_shape shape;
-    int head_by_head;
     if (status)
         return status;
     flash_shape_take(&shape, l);
+    const flash_kernel *kernel = flash_kernel_pick(options.isa, shape.q_type, shape.kv_type);
+    flash_shape_plan(&shape, kernel, &options);
     spec->num_caches = 2;
     spec->block_sizes = (attn_range){1, 65536, 1};
-    spec->preferred_block_size =
-        flash_preferred_page(&shape, flash_kernel_pick(options.isa, shape.q_type, shape.kv_type),
-                             &options, &head_by_head);
-    fill_cache(&spec->caches[0], "k", l, l->head_dim, head_by_head);
-    fill_cache(&spec->caches[1], "v", l, l->head_dim_v, head_by_head);
+    spec->preferred_block_size = flash_preferred_page(&shape, kernel, &options);
+    fill_cache(&spec->caches[0], "k", l, l->head_dim, shape.streams);
+    fill_cache(&spec->caches[1], "v", l, l->head_dim_v, shape.streams);
     return ATTN_OK;
 }
 

@@ -63,7 +63,8 @@ can_stream(const flash_shape *s, const flash_kernel *kernel, const flash_options
            (s->dim == 64 || s->dim == 128) && (s->dim_v == 64 || s->dim_v == 128);
 }
 
-/* Bytes of the keys of a page that a task reads together: a run of memory. */
+/* Bytes of the keys of a page, a run of memory; of the heads that a task may hold, not of those
+ * that it does, so that no other request decides how this one is read. */
 static uint64_t
 run_bytes(const flash_shape *shape, uint32_t page)
 {
@@ -72,12 +73,12 @@ run_bytes(const flash_shape *shape, uint32_t page)
 
 uint32_t
 flash_preferred_page(const flash_shape *shape, const flash_kernel *kernel,
-                     const flash_options *options, int *head_by_head)
+                     const flash_options *options)
 {
     uint32_t page = 64;
-    *head_by_head = can_stream(shape, kernel, options);
-    while (*head_by_head && page < FLASH_STREAM_KEYS && run_bytes(shape, page) < PREFERRED_RUN)
-        page *= 2;
+    if (can_stream(shape, kernel, options) && run_bytes(shape, FLASH_STREAM_KEYS) >= LEAST_RUN)
+        while (page < FLASH_STREAM_KEYS && run_bytes(shape, page) < PREFERRED_RUN)
+            page *= 2;
     return page;
 }
 
