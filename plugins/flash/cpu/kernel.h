@@ -380,19 +380,20 @@ merge_row(const flash_job *job, const flash_merge *merge, uint32_t count, uint32
     const flash_shape *shape = job->shape;
     const size_t stride = (size_t)count * shape->heads;
     const size_t first = merge->partial + (size_t)token * shape->heads + head;
-    float *o = job->partial_out + first * shape->cols, *stat = job->partial_stat + 2 * first;
-    float max = stat[0], sum = stat[1];
-    for (uint32_t s = 1; s < merge->splits; s++) {
-        const float *from = o + s * stride * shape->cols, *other = stat + s * stride * 2;
-        for (uint32_t i = 0; i < shape->cols && s + 1 < merge->splits; i += VF_LANES)
-            __builtin_prefetch(from + stride * shape->cols + i); /* another core's, mostly */
-        const float top = other[0] > max ? other[0] : max, shift = top == -INFINITY ? 0 : top;
-        const float a = exp2f(max - shift), b = exp2f(other[0] - shift);
-        for (uint32_t i = 0; i < shape->cols; i += VF_LANES)
-            vf_store(o + i,
-                     vf_fma(vf_load(from + i), vf_set1(b), vf_mul(vf_load(o + i), vf_set1(a))));
-        sum = sum * a + other[1] * b;
-        max = top;
+    float *o = job->partial_out + first * shape->cols, weight[FLASH_MAX_SPLITS];
+    const float *stat = job->partial_stat + 2 * first;
+    float max = -INFINITY, sum = 0;
+    for (uint32_t s = 0; s < merge->splits; s++)
+        max = stat[2 * s * stride] > max ? stat[2 * s * stride] : max;
+    for (uint32_t s = 0; s < merge->splits; s++) {
+        weight[s] = exp2f(stat[2 * s * stride] - (max == -INFINITY ? 0 : max));
+        sum += stat[2 * s * stride + 1] * weight[s];
+    }
+    for (uint32_t i = 0; i < shape->cols; i += VF_LANES) {
+        vf x = vf_mul(vf_load(o + i), vf_set1(weight[0]));
+        for (uint32_t s = 1; s < merge->splits; s++)
+            x = vf_fma(vf_load(o + s * stride * shape->cols + i), vf_set1(weight[s]), x);
+        vf_store(o + i, x);
     }
     row_finish(job, job->query_start_loc[merge->req] + (int64_t)token, head, o, max, sum);
 }
