@@ -65,3 +65,10 @@ attn_error_nomem(attn_error *err, const char *where, uint64_t bytes)
     return attn_error_set(err, ATTN_E_NOMEM, where,
                           "out of memory: no %" PRIu64 " bytes", bytes);
 }
+
+attn_status
+attn_error_params(attn_error *err, uint32_t given, size_t least)
+{
+    return attn_error_set(err, ATTN_E_ARG, "params.struct_size",
+                          "struct_size %u: at least %zu", given, least);
+}

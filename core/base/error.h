@@ -34,6 +34,9 @@ attn_status attn_error_io(attn_error *err, int errnum, const char *where,
 attn_status attn_error_nomem(attn_error *err, const char *where,
                              uint64_t bytes);
 
+/* [any] ATTN_E_ARG: params.struct_size says `given`, less than the least. */
+attn_status attn_error_params(attn_error *err, uint32_t given, size_t least);
+
 /* An empty, ready attn_error. */
 #define ATTN_ERROR_INIT                   \
     (attn_error)                          \

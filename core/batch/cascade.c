@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "base/error.h"
+#include "base/size.h"
 #include "batch/room.h"
 
 #define QUERY_TILE 128u
@@ -59,6 +60,10 @@ fewer_rounds(const attn_batch *batch, const attn_cascade_params *p,
 static attn_status
 check_params(const attn_cascade_params *p, attn_error *err)
 {
+    const size_t least = ATTN_UP_TO(attn_cascade_params, min_reqs);
+
+    if (p->struct_size < least)
+        return attn_error_params(err, p->struct_size, least);
     if (p->num_heads && p->num_kv_heads && p->num_units &&
         p->num_heads % p->num_kv_heads == 0)
         return ATTN_OK;

@@ -4,6 +4,7 @@
 #include <attn/spec_decode.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "batch/divisor.h"
 #include "batch/room.h"
 
@@ -47,12 +48,15 @@ static attn_status
 check_extend(const attn_batch *batch, const attn_kv_group *group,
              const attn_spec_extend_params *params, attn_error *err)
 {
+    const size_t least = ATTN_UP_TO(attn_spec_extend_params, max_model_len);
     uint32_t lens = ATTN_UPPER_BOUND;
     attn_status status;
 
     if (!batch || !params)
         return attn_error_set(err, ATTN_E_ARG, "params",
                               "extend: batch or params is NULL");
+    if (params->struct_size < least)
+        return attn_error_params(err, params->struct_size, least);
     status = attn_group_need_table(group, "extend", err);
     if (status)
         return status;

@@ -4,7 +4,10 @@
 #include <attn/batch.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "batch/batch.h"
+
+#define LEAST ATTN_UP_TO(attn_split_params, treat_short_extends_as_decodes)
 
 static attn_status
 check_split(const attn_batch *batch, const attn_split_params *params,
@@ -13,6 +16,8 @@ check_split(const attn_batch *batch, const attn_split_params *params,
     if (!batch || !params || !split)
         return attn_error_set(err, ATTN_E_ARG, "split",
                               "batch, params or split is NULL");
+    if (params->struct_size < LEAST)
+        return attn_error_params(err, params->struct_size, LEAST);
     if (params->decode_threshold == 0)
         return attn_error_set(err, ATTN_E_ARG, "decode_threshold",
                               "decode_threshold 0: at least 1");

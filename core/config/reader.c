@@ -96,7 +96,7 @@ take_section(struct reader *r, const char *line)
     const char *name = line + 1;
     const char *end = strchr(name, ']');
     if (!end) {
-        FAIL(r, "section without ']'");
+        FAIL(r, "section without ']': '%s'", line);
         return;
     }
     size_t n = (size_t)(end - name);

@@ -408,9 +408,7 @@ check_params(const attn_select_params *params, attn_error *err)
 {
     const size_t least = ATTN_UP_TO(attn_select_params, backend);
     if (params->struct_size < least)
-        return attn_error_set(err, ATTN_E_ARG, "params.struct_size",
-                              "struct_size %u: at least %zu",
-                              params->struct_size, least);
+        return attn_error_params(err, params->struct_size, least);
     if (params->phase > ATTN_PHASE_DECODE)
         return attn_error_set(err, ATTN_E_ARG, "params.phase",
                               "phase %u: at most 2", params->phase);

@@ -235,9 +235,7 @@ attn_bench_create(attn_registry *registry, const attn_entry *entry,
     attn_bench_params params;
     attn_call *call = NULL;
     if (given->struct_size < PARAMS_SIZE_1_0)
-        return attn_error_set(err, ATTN_E_ARG, "params.struct_size",
-                              "struct_size %u: at least %zu",
-                              given->struct_size, PARAMS_SIZE_1_0);
+        return attn_error_params(err, given->struct_size, PARAMS_SIZE_1_0);
     attn_take(&params, sizeof params, given);
     if (!entry->backend)
         return attn_error_set(err, ATTN_E_ARG, "entry", "'%s' is %s: %s",

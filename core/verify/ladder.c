@@ -368,9 +368,7 @@ take_params(const attn_ladder_params *given, const attn_ladder_summary *summary,
             attn_ladder_params *params, attn_error *err)
 {
     if (given->struct_size < PARAMS_SIZE_1_0)
-        return attn_error_set(err, ATTN_E_ARG, "params.struct_size",
-                              "struct_size %u: at least %zu",
-                              given->struct_size, PARAMS_SIZE_1_0);
+        return attn_error_params(err, given->struct_size, PARAMS_SIZE_1_0);
     if (summary->struct_size < SUMMARY_SIZE_1_0)
         return attn_error_set(err, ATTN_E_ARG, "summary.struct_size",
                               "struct_size %u: at least %u",

@@ -146,6 +146,9 @@ START_TEST(a_split_needs_its_flags)
     params.decode_threshold = 0;
     ck_assert_error(attn_batch_split(&c->batch, &params, &split, &err), err,
                     ATTN_E_ARG, "decode_threshold 0");
+    params.struct_size = 8;
+    ck_assert_error(attn_batch_split(&c->batch, &params, &split, &err), err,
+                    ATTN_E_ARG, "struct_size 8: at least 16");
     free(c);
 }
 END_TEST

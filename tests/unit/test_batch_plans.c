@@ -367,6 +367,10 @@ START_TEST(extension_adds_tokens_at_the_end)
         const attn_batch *b = &x.batch;
 
         random_next(&x, 4);
+        p.struct_size = 24;
+        ck_assert_error(attn_spec_extend_size(b, &x.group, &p, &size, &err),
+                        err, ATTN_E_ARG, "struct_size 24: at least 28");
+        p.struct_size = sizeof p;
         for (uint32_t r = 0; r < b->num_reqs; r++) {
             counts[r] = b->seq_lens[r] ? (int32_t)random_below(&x, 5) : 0;
             rejected[r] = (int32_t)random_below(&x, random_query(b, r) + 1);
@@ -557,6 +561,10 @@ START_TEST(cascade_weighs_rounds)
     ck_assert_good(attn_cascade_plan(&b, &g, &p, &prefix, &err), err);
     ck_assert_uint_eq(prefix, 0);
     p.num_units = 132;
+    p.struct_size = 28;
+    ck_assert_error(attn_cascade_plan(&b, &g, &p, &prefix, &err), err,
+                    ATTN_E_ARG, "struct_size 28: at least 32");
+    p.struct_size = sizeof p;
     p.excluded = 1;
     ck_assert_good(attn_cascade_plan(&b, &g, &p, &prefix, &err), err);
     ck_assert_uint_eq(prefix, 0);

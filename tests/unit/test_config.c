@@ -156,7 +156,7 @@ START_TEST(lines_are_strict)
     char longer[600];
     refuse("log = warn\n", "t.ini:1: key 'log' before any [section]");
     refuse("[attn]\n log = warn\n", "t.ini:2: leading blank before 'log");
-    refuse("[attn\n", "t.ini:1: section without ']'");
+    refuse("[attn\n", "t.ini:1: section without ']': '[attn'");
     refuse("[attn] x\n", "t.ini:1: text after ']': 'x'");
     refuse("[attn];x\n", "text after ']'");
     refuse("[]\n", "section name of 0 bytes: 1 to 48");
