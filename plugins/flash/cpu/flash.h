@@ -35,14 +35,15 @@ typedef struct flash_shape {
     uint32_t heads, kv_heads, group; /* group = heads / kv_heads */
     uint32_t dim, dim_v;
     uint32_t block_size;
-    uint32_t words;       /* of a query or key row */
-    uint32_t pitch;       /* the same in whole vectors */
-    uint32_t cols;        /* dim_v rounded up to whole vectors */
-    uint32_t key_tile;    /* keys packed at a time */
-    uint32_t decode_tile; /* keys read in place at a time */
-    uint32_t tokens;      /* query tokens of a block */
-    uint32_t rows;        /* tokens * group */
-    uint32_t streams;     /* 1: pages are streamed if they lie head by head */
+    uint32_t words;        /* of a query or key row */
+    uint32_t pitch;        /* the same in whole vectors */
+    uint32_t cols;         /* dim_v rounded up to whole vectors */
+    uint32_t key_tile;     /* keys packed at a time */
+    uint32_t decode_tile;  /* keys read in place at a time */
+    uint32_t tokens;       /* query tokens of a block */
+    uint32_t rows;         /* tokens * group */
+    uint32_t head_by_head; /* 1: so pages are read best */
+    uint32_t streams;      /* 1: and then streamed */
     uint32_t causal;
     int32_t window_left, window_right; /* -1: no limit */
     float scale, softcap;

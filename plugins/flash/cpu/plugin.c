@@ -112,8 +112,8 @@ flash_kv_spec(const attn_backend *self, const attn_layer *layer, attn_kv_spec *s
     spec->num_caches = 2;
     spec->block_sizes = (attn_range){1, 65536, 1};
     spec->preferred_block_size = flash_preferred_page(&shape, kernel, &options);
-    fill_cache(&spec->caches[0], "k", l, l->head_dim, shape.streams);
-    fill_cache(&spec->caches[1], "v", l, l->head_dim_v, shape.streams);
+    fill_cache(&spec->caches[0], "k", l, l->head_dim, shape.head_by_head);
+    fill_cache(&spec->caches[1], "v", l, l->head_dim_v, shape.head_by_head);
     return ATTN_OK;
 }
 
@@ -143,8 +143,9 @@ static const attn_option option_decode = {
     .name = "decode",
     .value = "auto",
     .choices = "auto|fetch|stream",
-    .help = "long pages of bf16, head by head: asked of memory a tile ahead, or left to the "
-            "processor's own stream (auto: on AMD)"};
+    .help =
+        "long pages of bf16, head by head: asked of memory a tile ahead, or, heads of 64 and 128, "
+        "left to the processor's own stream (auto: on AMD)"};
 
 static const attn_option *const option_list[] = {
     &cpu_option_isa,

@@ -56,11 +56,17 @@ flash_shape_take(flash_shape *shape, const attn_flash_layer *layer)
                            .out_type = cpu_type_of(layer->out_dtype)};
 }
 
+/* Long runs are read better, also where only requests read them. */
 static int
-can_stream(const flash_shape *s, const flash_kernel *kernel, const flash_options *options)
+wants_runs(const flash_shape *s, const flash_kernel *kernel, const flash_options *options)
 {
-    return options->streams && kernel->word_size == 2 && s->kv_type == CPU_BF16 &&
-           (s->dim == 64 || s->dim == 128) && (s->dim_v == 64 || s->dim_v == 128);
+    return options->streams && kernel->word_size == 2 && s->kv_type == CPU_BF16;
+}
+
+static int
+can_stream(const flash_shape *s)
+{
+    return (s->dim == 64 || s->dim == 128) && (s->dim_v == 64 || s->dim_v == 128);
 }
 
 /* Bytes of the keys of a page, a run of memory; of the heads that a task may hold, not of those
@@ -76,7 +82,7 @@ flash_preferred_page(const flash_shape *shape, const flash_kernel *kernel,
                      const flash_options *options)
 {
     uint32_t page = 64;
-    if (can_stream(shape, kernel, options) && run_bytes(shape, FLASH_STREAM_KEYS) >= LEAST_RUN)
+    if (wants_runs(shape, kernel, options) && run_bytes(shape, FLASH_STREAM_KEYS) >= LEAST_RUN)
         while (page < FLASH_STREAM_KEYS && run_bytes(shape, page) < PREFERRED_RUN)
             page *= 2;
     return page;
@@ -104,8 +110,9 @@ flash_shape_plan(flash_shape *shape, const flash_kernel *kernel, const flash_opt
     const uint32_t widest = shape->dim > shape->dim_v ? shape->dim : shape->dim_v;
     shape->key_tile = widest / kernel->word_size <= 128 ? 256 : 128;
     shape->decode_tile = decode_tile(shape);
-    shape->streams =
-        can_stream(shape, kernel, options) && run_bytes(shape, shape->block_size) >= LEAST_RUN;
+    shape->head_by_head =
+        wants_runs(shape, kernel, options) && run_bytes(shape, shape->block_size) >= LEAST_RUN;
+    shape->streams = shape->head_by_head && can_stream(shape);
     shape->tokens = options->query_rows / shape->group;
     if (shape->tokens == 0)
         shape->tokens = 1;
